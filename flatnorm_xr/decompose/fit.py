@@ -11,9 +11,9 @@ import xarray as xr
 from flatnorm_xr.decompose.alternation import alternate
 from flatnorm_xr.decompose.conjugate_gradient import solve_exactly
 from flatnorm_xr.decompose.connectivity import Components, connect, disconnected_error
+from flatnorm_xr.decompose.covariance import analytic_errors, gauge_gradient
 from flatnorm_xr.decompose.gauge import Gauge, gauge_mean, gauge_offset, gauge_weights
 from flatnorm_xr.decompose.sweeps import NormalEquations, unit_dims
-from flatnorm_xr.decompose.uncertainty import analytic_errors, gauge_gradient
 
 __all__ = ["Fit", "FitOptions", "fit_group"]
 

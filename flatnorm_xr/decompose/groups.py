@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from flatnorm_xr.errors import FlatnormError, offenders
 
-__all__ = ["Groups", "group_exposures"]
+__all__ = ["Groups", "group_exposures", "join_groups", "split_groups"]
 
 
 @dataclass(frozen=True)
@@ -90,3 +90,40 @@ def _check_filters(filters: NDArray[np.str_], groups: Groups) -> None:
                 f"filters; pass by='physical_filter', or select one filter first"
             )
             raise FlatnormError(msg)
+
+
+def split_groups(solution: xr.Dataset) -> list[tuple[Any, xr.Dataset]]:
+    """Cut a solution into the groups of exposures that were solved by themselves.
+
+    Parameters
+    ----------
+    solution : Dataset
+        What `flatnorm_xr.solve` returns.
+
+    Returns
+    -------
+    list of (label, Dataset)
+        Without the dim ``group``, figures of the fit (degrees of freedom and so on) as attributes; the label is None
+        where all exposures were solved together. Groups that hold none of the exposures are left out.
+    """
+    if "group" not in solution.dims:
+        return [(None, solution)]
+    parts = []
+    for k, label in enumerate(solution["group"].values.tolist()):
+        chosen = np.flatnonzero(solution["exposure_group"].values == solution["group"].values[k])
+        if chosen.size == 0:
+            continue
+        part = solution.isel(group=k, exposure=chosen)
+        figures = {str(name): array.item() for name, array in part.data_vars.items() if array.ndim == 0}
+        part = part.drop_vars([*figures, "group"])
+        part.attrs = {**solution.attrs, **figures}
+        parts.append((label, part))
+    return parts
+
+
+def join_groups(arrays: list[xr.DataArray], solution: xr.Dataset) -> xr.DataArray:
+    """Put arrays with a dim exposure, one for each of `split_groups`, back into the order of the solution."""
+    if len(arrays) == 1:
+        return arrays[0]
+    joined: xr.DataArray = xr.concat(arrays, "exposure", join="exact", coords="minimal", compat="override")
+    return joined.sel(exposure=solution["exposure"].values)

@@ -7,6 +7,8 @@ import pytest
 import xarray as xr
 
 import flatnorm_xr as fx
+from flatnorm_xr.decompose.covariance import fitted_variance, full_covariance
+from flatnorm_xr.decompose.variance import as_fitted
 
 quiet = pytest.mark.filterwarnings("ignore::flatnorm_xr.FlatnormWarning")
 
@@ -118,11 +120,43 @@ def test_error_across_a_weak_tie_is_that_of_the_tie(link):
     # noise-free: what is compared are the errors before they are scaled by the scatter, which is 0
     assert sol.attrs["converged"] == 1
     from flatnorm_xr.decompose.connectivity import connect
+    from flatnorm_xr.decompose.covariance import analytic_errors
     from flatnorm_xr.decompose.sweeps import NormalEquations
-    from flatnorm_xr.decompose.uncertainty import analytic_errors
 
     bare = xr.DataArray(weight, dims=("detector", "exposure"))
     gradient = xr.DataArray([0, 0.5, 0.5, 0, 0, 0], dims="detector")
     errors = analytic_errors(NormalEquations.of(xr.zeros_like(bare), bare), connect(bare > 0), gradient)
     assert float(errors.e[15]) == pytest.approx(link**-0.5, rel=1e-3)
     assert float(errors.e[0]) < 1.0
+
+
+@quiet
+@pytest.mark.parametrize("missing", [0.0, 0.3])
+def test_leverages_are_those_of_the_hat_matrix(missing):
+    ds, _, _ = night(missing=missing)
+    sol = fx.solve(ds, weights="variance", uncertainty=None)
+    weight = sol.weight.values
+    n, m = weight.shape
+    row, column = np.nonzero(weight > 0)
+    design = np.zeros((row.size, n + m))
+    design[np.arange(row.size), row] = 1
+    design[np.arange(row.size), n + column] = 1
+    root = np.sqrt(weight[row, column])[:, None]
+    hat = (root * design) @ np.linalg.pinv(root * design)
+    found = (sol.weight * fitted_variance(*as_fitted(sol))).values[row, column]
+    np.testing.assert_allclose(found, np.diag(hat), rtol=1e-8)
+    assert found.sum() == pytest.approx(n + m - 1)
+
+
+@quiet
+def test_full_covariance_has_the_errors_on_its_diagonal_and_no_component_along_the_gauge():
+    ds, _, _ = night(missing=0.3)
+    sol = fx.solve(ds, weights="variance", uncertainty="analytic", gauge=[1, 4])
+    equations, components = as_fitted(sol)
+    gradient = (sol.gauge_weight * sol.G).drop_vars("detector")
+    factor = sol.attrs["variance_factor"]
+    g = full_covariance(equations, components, gradient, of="G").values * factor
+    e = full_covariance(equations, components, gradient, of="E").values * factor
+    np.testing.assert_allclose(np.sqrt(np.diag(g)), sol.G_stderr / sol.G, rtol=1e-9)
+    np.testing.assert_allclose(np.sqrt(np.diag(e)), sol.E_stderr / sol.E, rtol=1e-9)
+    np.testing.assert_allclose(g @ gradient.values, 0, atol=1e-9 * g.max())

@@ -1,0 +1,139 @@
+"""How far each level of a solution may lie from its model: variances of cells, and pulls of residuals."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import xarray as xr
+
+from flatnorm_xr.decompose.connectivity import Components, connect
+from flatnorm_xr.decompose.covariance import fitted_variance
+from flatnorm_xr.decompose.groups import join_groups, split_groups
+from flatnorm_xr.decompose.sweeps import NormalEquations
+from flatnorm_xr.errors import FlatnormError
+
+__all__ = ["as_fitted", "cell_variance", "check_solution", "pulls", "residual_variance"]
+
+
+def check_solution(solution: xr.Dataset, caller: str, *, needs: tuple[str, ...] = ()) -> None:
+    """Raise unless ``solution`` holds what a solve adds, and the variables in ``needs``.
+
+    Raises
+    ------
+    FlatnormError
+        It is not a Dataset, was not solved, or lacks a variable.
+    """
+    if not isinstance(solution, xr.Dataset):
+        msg = f"{caller}: solution is a {type(solution).__name__}; it must be the Dataset that solve returns"
+        raise FlatnormError(msg)
+    absent = [name for name in ("E", "G", "residual", "weight", *needs) if name not in solution]
+    if absent:
+        msg = f"{caller}: the dataset has no {', '.join(absent)}: it was not solved; pass what solve returns"
+        raise FlatnormError(msg)
+
+
+def cell_variance(solution: xr.Dataset) -> xr.DataArray:
+    """Variance of ln(background) of every valid cell, those that were rejected too.
+
+    Parameters
+    ----------
+    solution : Dataset
+        What `flatnorm_xr.solve` returns.
+
+    Returns
+    -------
+    DataArray, (unit dims, exposure)
+        With ``weights="variance"`` sigma^2 / (counts background^2) + floor^2, else 1 / weight (a rejected cell has its
+        counts, or the median weight of its unit); times the variance factor of its group, the scatter that was found.
+        NaN where there is no residual.
+    """
+    check_solution(solution, "cell_variance")
+    parts = [_of_group(part) for _, part in split_groups(solution)]
+    return join_groups(parts, solution).where(solution["residual"].notnull()).rename("variance")
+
+
+def residual_variance(solution: xr.Dataset) -> xr.DataArray:
+    """Variance of the residual of every valid cell: that of the cell, less what the fit took up.
+
+    Parameters
+    ----------
+    solution : Dataset
+        What `flatnorm_xr.solve` returns.
+
+    Returns
+    -------
+    DataArray, (unit dims, exposure)
+        A rejected cell took no part in the fit: its variance is that of the cell plus that of the model. NaN where
+        there is no residual, or nothing to judge it by (as many parameters as cells).
+    """
+    variance = cell_variance(solution)
+    parts = []
+    for _, part in split_groups(solution):
+        equations, components = as_fitted(part)
+        of_model = fitted_variance(equations, components) * part.attrs["variance_factor"]
+        parts.append(of_model.assign_coords({dim: part[dim] for dim in of_model.dims if dim in part.coords}))
+    of_model = join_groups(parts, solution)
+    used = solution["weight"] > 0
+    left = variance - of_model
+    # where a cell alone decides its own model nothing is left, and rounding must not make a variance of it
+    left = left.where(left > 1e-9 * variance)
+    return left.where(used, variance + of_model.fillna(0.0)).rename("variance")
+
+
+def pulls(solution: xr.Dataset) -> xr.DataArray:
+    """Residual of every valid cell over its own standard deviation: N(0, 1) where background = G E holds.
+
+    Parameters
+    ----------
+    solution : Dataset
+        What `flatnorm_xr.solve` returns.
+
+    Returns
+    -------
+    DataArray, (unit dims, exposure)
+        NaN where there is no residual or nothing to judge it by. Known also as internally studentised residuals.
+
+    Raises
+    ------
+    FlatnormError
+        ``solution`` was not solved.
+
+    Examples
+    --------
+    >>> import flatnorm_xr as fx
+    >>> sol = fx.solve(fx.simulate(n_detectors=30, n_exposures=12, seed=1), weights="variance")
+    >>> round(float(fx.pulls(sol).std()), 2)
+    1.0
+    """
+    check_solution(solution, "pulls")
+    found: xr.DataArray = solution["residual"] / xr.ufuncs.sqrt(residual_variance(solution))
+    return found.rename("pull").assign_attrs(long_name="residual over its standard deviation", units="1")
+
+
+def as_fitted(part: xr.Dataset) -> tuple[NormalEquations, Components]:
+    """Build the normal equations of one group as it was fitted, without labels, and its components."""
+    weight = part["weight"].drop_vars(list(part["weight"].coords))
+    y = part["residual"].fillna(0.0)
+    y = y.drop_vars(list(y.coords)).transpose(*weight.dims)
+    return NormalEquations.of(y, weight), connect(weight > 0)
+
+
+def _of_group(part: xr.Dataset) -> xr.DataArray:
+    weight, background = part["weight"], part["background"]
+    factor = float(part.attrs.get("variance_factor", np.nan))
+    kind = json.loads(part.attrs.get("configuration", "{}")).get("weights")
+    counts = part["counts"].astype(float) if "counts" in part else xr.ones_like(background)
+    if kind == "variance" and "sigma" in part:
+        floor = part["floor"] if "floor" in part else float(part.attrs.get("floor", 0.0))
+        level = part["bgModel"] if part.attrs.get("model") == "log-link" else background
+        own = (part["sigma"] / level) ** 2 / counts + floor**2
+    elif kind == "counts":
+        own = 1 / counts.where(counts > 0)
+    elif kind == "uniform":
+        own = xr.ones_like(background)
+    else:
+        usual = weight.where(weight > 0).median("exposure")
+        own = 1 / weight.where(weight > 0, usual.fillna(usual.median()))
+    variance: xr.DataArray = own * factor
+    return variance.transpose(*background.dims)
