@@ -9,8 +9,10 @@ from flatnorm_xr.archive.export import export
 from flatnorm_xr.archive.netcdf import open, save
 from flatnorm_xr.camera.inspect import inspect
 from flatnorm_xr.decompose.alternation import Scales, measure_scales
+from flatnorm_xr.decompose.confidence import covariance, interval
 from flatnorm_xr.decompose.connectivity import bridges
 from flatnorm_xr.decompose.solve import solve
+from flatnorm_xr.decompose.variance import pulls
 from flatnorm_xr.errors import (
     CameraError,
     DisconnectedError,
@@ -40,12 +42,15 @@ __all__ = [
     "SchemaError",
     "__version__",
     "bridges",
+    "covariance",
     "export",
     "inspect",
+    "interval",
     "make",
     "measure",
     "measure_scales",
     "open",
+    "pulls",
     "read_table",
     "save",
     "simulate",

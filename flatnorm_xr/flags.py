@@ -10,7 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["RESERVED", "SENTENCES", "SET_BY_SOLVE", "WITHOUT_WEIGHT", "Flag", "describe", "has_flag"]
+__all__ = ["REJECTED", "SENTENCES", "SET_BY_SOLVE", "WITHOUT_WEIGHT", "Flag", "describe", "has_flag"]
 
 
 class Flag(enum.IntFlag):
@@ -91,11 +91,13 @@ SET_BY_SOLVE: Flag = (
     | Flag.NO_SIGNAL
     | Flag.ZERO_WEIGHT
     | Flag.UNIDENTIFIABLE
+    | Flag.FRAGILE
 )
 """Flags that a solve finds by itself, and drops when a solution is solved again."""
 
-RESERVED: Flag = Flag.OUTLIER | Flag.GAIN_JUMP | Flag.REJECTED_UNIT | Flag.REJECTED_EXPOSURE | Flag.FRAGILE
-"""Flags whose meaning is fixed and that the program does not set yet; set by a user, they are kept and hold."""
+REJECTED: Flag = Flag.OUTLIER | Flag.GAIN_JUMP | Flag.REJECTED_UNIT | Flag.REJECTED_EXPOSURE
+"""Flags of faults that ``solve(robust=...)`` finds, and drops when a solution is solved again; set by a user, they are
+kept and hold."""
 
 
 def describe(value: int) -> list[str]:

@@ -53,7 +53,7 @@ def command(
     written = sorted({str(path) for path in truth["path"].values.ravel() if path})
     ds = with_truth(measure(written, progress=not state.quiet), truth)
     write_levels(ds, outputs, overwrite=overwrite)
-    solution = solve(ds, weights="variance", uncertainty="analytic")
+    solution = solve(ds, weights="variance", floor=0.0, uncertainty="analytic")
     write_solution(solution, outputs, overwrite=overwrite)
     rows = compare(solution, truth)
     if as_json:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 import xarray as xr
@@ -14,31 +13,20 @@ from flatnorm_xr.errors import ReadError
 __all__ = [
     "AsJson",
     "Border",
-    "By",
     "Camera",
     "Checksum",
     "Clip",
     "Files",
-    "Floor",
-    "GaugeOption",
-    "LevelOption",
     "MaskOption",
-    "MethodOption",
     "Overwrite",
     "Saturation",
     "StatisticOption",
     "Strict",
-    "gauge_of",
     "open_levels",
 ]
 
 
 Statistic = Literal["meanclip", "median", "mean"]
-Method = Literal["exact", "alternation"]
-Weighting = Literal["counts", "variance", "uniform"]
-Level = Literal["detector", "amplifier"]
-Uncertainty = Literal["none", "analytic"]
-OnDisconnected = Literal["raise", "separate"]
 
 Files = Annotated[list[str], typer.Argument(metavar="FILES...", help="FITS files (.fits, .gz, .fz) or quoted globs.")]
 Camera = Annotated[str | None, typer.Option(help="Packaged profile or a YAML file; default: recognised.")]
@@ -54,27 +42,6 @@ Saturation = Annotated[float | None, typer.Option(help="Raw adu from which a pix
 Border = Annotated[int, typer.Option(help="Pixels to leave out along the edges of each detector.")]
 Checksum = Annotated[bool, typer.Option("--checksum", help="Record the sha256 of every file.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Fail on a file that cannot be read.")]
-
-LevelOption = Annotated[Level | None, typer.Option(help="What a unit is; default: amplifiers where there are any.")]
-MethodOption = Annotated[Method, typer.Option(help="Exact least squares, or the documented alternation.")]
-Iterations = Annotated[int, typer.Option(help="Of the alternation.")]
-Tolerance = Annotated[float, typer.Option(help="Largest change of any ln E that another step would make.")]
-WeightsOption = Annotated[Weighting, typer.Option(help="Of the cells.")]
-Floor = Annotated[float, typer.Option(help="Relative systematic error of a level, with --weights variance.")]
-GaugeOption = Annotated[str, typer.Option(help="mean, geometric, or detectors, comma-separated.")]
-By = Annotated[str | None, typer.Option(help="Solve each value of this exposure coordinate by itself.")]
-UncertaintyOption = Annotated[Uncertainty, typer.Option(help="Standard errors of E and G.")]
-DisconnectedOption = Annotated[OnDisconnected, typer.Option(help="Sets of units that share no exposure.")]
-
-
-def gauge_of(text: str, ds: xr.Dataset) -> Any:
-    """Turn the text of ``--gauge`` into what `flatnorm_xr.solve` takes; labels become integers where detectors are."""
-    if text in ("mean", "geometric"):
-        return text
-    labels = [label.strip() for label in text.split(",")]
-    if "detector" in ds.coords and ds["detector"].dtype.kind in "iu":
-        return [int(label) if re.fullmatch(r"-?[0-9]+", label) else label for label in labels]
-    return labels
 
 
 def open_levels(path: Path, *, units: str | None = None) -> xr.Dataset:

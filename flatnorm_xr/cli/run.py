@@ -14,29 +14,19 @@ from flatnorm_xr.cli.options import (
     AsJson,
     BiasOption,
     Border,
-    By,
     Camera,
     Checksum,
     Clip,
     ClipPasses,
-    DisconnectedOption,
     Files,
-    Floor,
-    GaugeOption,
-    Iterations,
-    LevelOption,
     MaskOption,
-    MethodOption,
     Overwrite,
     Saturation,
     StatisticOption,
     Strict,
-    Tolerance,
-    UncertaintyOption,
-    WeightsOption,
-    gauge_of,
 )
 from flatnorm_xr.cli.outputs import Outputs, refuse_outputs, show_solution, write_levels, write_solution
+from flatnorm_xr.cli.solving import Solving, with_solving
 from flatnorm_xr.decompose.solve import solve
 from flatnorm_xr.errors import FlatnormError
 from flatnorm_xr.measure.levels import measure
@@ -46,9 +36,11 @@ __all__ = ["EXAMPLE", "command"]
 EXAMPLE = "Example: flatnorm run 'night/*.fits.fz' -o calib/20261122"
 
 
+@with_solving(weights="variance", robust="tukey")
 def command(
     files: Files,
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write to; made when absent.")],
+    solving: Solving,
     camera: Camera = None,
     statistic: StatisticOption = "meanclip",
     clip: Clip = 3.0,
@@ -59,16 +51,6 @@ def command(
     border: Border = 0,
     checksum: Checksum = False,
     strict: Strict = False,
-    level: LevelOption = None,
-    method: MethodOption = "exact",
-    iterations: Iterations = 10,
-    tolerance: Tolerance = 1e-12,
-    weights: WeightsOption = "counts",
-    floor: Floor = 0.0,
-    gauge: GaugeOption = "mean",
-    by: By = None,
-    uncertainty: UncertaintyOption = "analytic",
-    on_disconnected: DisconnectedOption = "raise",
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
@@ -99,19 +81,7 @@ def command(
     if not replaces:
         write_levels(ds, outputs, overwrite=overwrite)
     try:
-        solution = solve(
-            ds,
-            level=level,
-            method=method,
-            iterations=iterations,
-            tolerance=tolerance,
-            weights=weights,
-            floor=floor,
-            gauge=gauge_of(gauge, ds),
-            by=by,
-            uncertainty=None if uncertainty == "none" else uncertainty,
-            on_disconnected=on_disconnected,
-        )
+        solution = solve(ds, **solving.keywords(ds))
     except FlatnormError as error:
         if replaces:
             raise

@@ -9,43 +9,21 @@ import typer
 
 from flatnorm_xr.archive.netcdf import save
 from flatnorm_xr.cli.console import netcdf_name, refuse_existing, say, show_values
-from flatnorm_xr.cli.options import (
-    AsJson,
-    By,
-    DisconnectedOption,
-    Floor,
-    GaugeOption,
-    Iterations,
-    LevelOption,
-    MethodOption,
-    Overwrite,
-    Tolerance,
-    UncertaintyOption,
-    WeightsOption,
-    gauge_of,
-    open_levels,
-)
+from flatnorm_xr.cli.options import AsJson, Overwrite, open_levels
+from flatnorm_xr.cli.solving import Solving, with_solving
 from flatnorm_xr.decompose.solve import solve
 from flatnorm_xr.show.summary import summary
 
 __all__ = ["EXAMPLE", "command"]
 
-EXAMPLE = "Example: flatnorm solve levels.nc -o run.nc --weights variance --uncertainty analytic"
+EXAMPLE = "Example: flatnorm solve levels.nc -o run.nc --weights variance --robust tukey"
 
 
+@with_solving()
 def command(
     stats: Annotated[Path, typer.Argument(metavar="STATS", help="Levels: .nc, .csv, .ecsv or .parquet.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="NetCDF file to write.")],
-    level: LevelOption = None,
-    method: MethodOption = "exact",
-    iterations: Iterations = 10,
-    tolerance: Tolerance = 1e-12,
-    weights: WeightsOption = "counts",
-    floor: Floor = 0.0,
-    gauge: GaugeOption = "mean",
-    by: By = None,
-    uncertainty: UncertaintyOption = "none",
-    on_disconnected: DisconnectedOption = "raise",
+    solving: Solving,
     units: Annotated[str | None, typer.Option(help="Units of a table's levels: adu or electron.")] = None,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
@@ -53,19 +31,7 @@ def command(
     """Find E, G, bgModel and scales from measured levels."""
     refuse_existing([netcdf_name(output)], overwrite=overwrite, inputs=[stats])
     ds = open_levels(stats, units=units)
-    solution = solve(
-        ds,
-        level=level,
-        method=method,
-        iterations=iterations,
-        tolerance=tolerance,
-        weights=weights,
-        floor=floor,
-        gauge=gauge_of(gauge, ds),
-        by=by,
-        uncertainty=None if uncertainty == "none" else uncertainty,
-        on_disconnected=on_disconnected,
-    )
+    solution = solve(ds, **solving.keywords(ds))
     save(solution, output, overwrite=overwrite)
     show_values(summary(solution), as_json=as_json)
     if not as_json:

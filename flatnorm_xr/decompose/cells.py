@@ -23,7 +23,8 @@ def flag_cells(
     exists: xr.DataArray | None,
     quality: xr.DataArray | None,
     needs_sigma: bool,
-    floor: float = 0.0,
+    has_floor: bool = False,
+    needs_logarithm: bool = True,
 ) -> xr.DataArray:
     """Flag every cell that cannot be used, and warn of those with low signal.
 
@@ -33,8 +34,10 @@ def flag_cells(
         Measurements; all but the first may be None. Flags of a former solve in ``quality`` are dropped.
     needs_sigma : bool
         Whether a cell without sigma is of no use (variance weights).
-    floor : float
-        Systematic relative error; with one, sigma may be 0.
+    has_floor : bool
+        Whether levels have a systematic error besides; sigma may then be 0.
+    needs_logarithm : bool
+        Whether a level that is zero or negative is of no use, nor an exposure or unit that shows no light.
 
     Returns
     -------
@@ -50,11 +53,12 @@ def flag_cells(
         flags = _add(flags, ~exists, Flag.NO_SUCH_AMPLIFIER)
     flags = _add(flags, unknown & ~has_flag(flags, explained), Flag.NOT_MEASURED)
     flags = _add(flags, xr.ufuncs.isinf(background), Flag.NON_FINITE)
-    flags = _add(flags, background <= 0, Flag.NON_POSITIVE)
+    if needs_logarithm:
+        flags = _add(flags, background <= 0, Flag.NON_POSITIVE)
     if counts is not None:
         flags = _add(flags, ~unknown & ~((counts > 0) & (counts < np.inf)), Flag.NO_COUNTS)
     if needs_sigma and sigma is not None:
-        known = (sigma >= 0 if floor > 0 else sigma > 0) & (sigma < np.inf)
+        known = (sigma >= 0 if has_floor else sigma > 0) & (sigma < np.inf)
         flags = _add(flags, ~unknown & ~known, Flag.NO_SIGMA)
     known, faint = ~unknown, background <= 0
     if sigma is not None and counts is not None:
@@ -62,7 +66,7 @@ def flag_cells(
         known = known & (faint | ~has_flag(flags, WITHOUT_WEIGHT))
         flags = _add(flags, known & ~faint & (significance < _LOW_SIGNAL), Flag.LOW_SIGNAL)
         faint = faint | (significance < _NO_SIGNAL)
-    if bool(faint.any()):
+    if needs_logarithm and bool(faint.any()):
         flags = _add(flags, _without_signal(faint & known, known) & (background > 0), Flag.NO_SIGNAL)
     return flags
 

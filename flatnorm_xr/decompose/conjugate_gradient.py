@@ -11,7 +11,7 @@ from flatnorm_xr.decompose.refinement import refine
 from flatnorm_xr.decompose.sweeps import NormalEquations, ratio
 from flatnorm_xr.errors import warn
 
-__all__ = ["ExactFit", "solve_exactly"]
+__all__ = ["ExactFit", "iterate", "solve_exactly"]
 
 _ROUNDING = 64 * np.finfo(float).eps
 _LONGEST = 10
@@ -71,14 +71,14 @@ def solve_exactly(equations: NormalEquations, *, tolerance: float = 1e-12) -> Ex
     small = equations.weight.sizes["exposure"] <= _LARGEST_MATRIX
     e, iterations, size = xr.zeros_like(equations.exposure_total, dtype=float), 0, np.inf
     if well_tied or not small:
-        e, iterations, size = _iterate(equations, tolerance=tolerance)
+        e, iterations, size = iterate(equations, tolerance=tolerance)
     if small and (size > tolerance or not well_tied):
         refined, rounds, size = refine(equations, e, tolerance=tolerance)
         iterations += rounds
         if size <= _USEFUL and bool(xr.ufuncs.isfinite(refined).all()):
             e = refined
         elif not well_tied:  # what is tied well comes out right all the same
-            e, more, _ = _iterate(equations, tolerance=tolerance)
+            e, more, _ = iterate(equations, tolerance=tolerance)
             iterations += more
     converged = size <= tolerance and (well_tied or small)
     if not converged:
@@ -89,7 +89,7 @@ def solve_exactly(equations: NormalEquations, *, tolerance: float = 1e-12) -> Ex
     return ExactFit(equations.unit_means(e), e, iterations, converged)
 
 
-def _iterate(equations: NormalEquations, *, tolerance: float) -> tuple[xr.DataArray, int, float]:
+def iterate(equations: NormalEquations, *, tolerance: float) -> tuple[xr.DataArray, int, float]:
     """Conjugate gradients: ln E, the number of iterations, and the largest preconditioned residual."""
     total = equations.exposure_total
     best = e = xr.zeros_like(total, dtype=float)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -11,9 +11,12 @@ import xarray as xr
 from flatnorm_xr.decompose.alternation import alternate
 from flatnorm_xr.decompose.conjugate_gradient import solve_exactly
 from flatnorm_xr.decompose.connectivity import Components, connect, disconnected_error
-from flatnorm_xr.decompose.covariance import analytic_errors, gauge_gradient
+from flatnorm_xr.decompose.covariance import gauge_gradient
 from flatnorm_xr.decompose.gauge import Gauge, gauge_mean, gauge_offset, gauge_weights
+from flatnorm_xr.decompose.modes import Modes, fit_modes
+from flatnorm_xr.decompose.rejected import with_rejected
 from flatnorm_xr.decompose.sweeps import NormalEquations, unit_dims
+from flatnorm_xr.decompose.uncertainty import Errors, Method, Resampling, estimate_errors, method_for
 
 __all__ = ["Fit", "FitOptions", "fit_group"]
 
@@ -26,8 +29,10 @@ class FitOptions:
     iterations: int = 10
     tolerance: float = 1e-12
     gauge: Gauge = "mean"
-    uncertainty: Literal["analytic"] | None = None
+    uncertainty: Literal["auto"] | tuple[Method, ...] = ()
     on_disconnected: Literal["raise", "separate"] = "raise"
+    modes: int | Literal["auto"] = 0
+    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -35,13 +40,14 @@ class Fit:
     """What was found in one group of exposures.
 
     ``G``, ``share`` and ``component`` are along the unit dims, ``E`` along exposure; NaN (component -1) for what was
-    never measured. ``residual`` is y - ln G - ln E of every cell. The standard errors are None when not asked for.
+    never measured. ``residual`` is y - ln G - ln E of every cell. ``errors`` holds standard errors of ln G and ln E,
+    one for each method that was asked for.
     """
 
     G: xr.DataArray
     E: xr.DataArray
-    G_stderr: xr.DataArray | None
-    E_stderr: xr.DataArray | None
+    errors: list[Errors]
+    methods: tuple[Method, ...]
     components: Components
     share: xr.DataArray
     residual: xr.DataArray
@@ -49,8 +55,10 @@ class Fit:
     converged: bool
     change: float
     rms_residual: float
+    chi2: float
     dof: int
     variance_factor: float
+    modes: Modes | None = None
 
 
 def fit_group(
@@ -61,6 +69,8 @@ def fit_group(
     options: FitOptions,
     known_variance: bool = False,
     within: str = "",
+    rejected: xr.DataArray | None = None,
+    resampling: Resampling | None = None,
 ) -> Fit:
     """Fit ln B = ln G + ln E to the exposures of one group.
 
@@ -77,6 +87,11 @@ def fit_group(
         Whether the weights are inverse variances, so that errors can be told even when no degree of freedom is left.
     within : str
         Words that name the group in an error.
+    rejected : DataArray, same dims, optional
+        Weights of the cells that were taken out, 0 elsewhere: a unit or exposure of which nothing else is left is
+        given the G or E that they say, and takes no part in anything.
+    resampling : Resampling, optional
+        How exposures are left out or drawn; in the order that they have when absent.
 
     Raises
     ------
@@ -97,44 +112,96 @@ def fit_group(
     bare_share, mean = _without_labels(share), gauge_mean(options.gauge)
 
     equations = NormalEquations.of(bare_y, bare_weight)
-    iterations, converged, change = options.iterations, True, 0.0
-    if options.method == "exact":
-        g, e, iterations, converged = solve_exactly(equations, tolerance=options.tolerance)
-    else:
-        g, e, change = alternate(equations, iterations=options.iterations)
-        converged = change <= options.tolerance
-    for k in range(number):
-        offset = gauge_offset(g, bare_share.where(found.unit == k, 0.0), mean=mean)
-        g = g - offset.where(found.unit == k, 0.0)
-        e = e + offset.where(found.exposure == k, 0.0)
-
+    raw = _solved(equations, options)
+    g, e = _in_gauge(raw.g, raw.e, found, bare_share, mean=mean)
     residual = bare_y - g
     residual -= e
-    chi2 = float(xr.dot(bare_weight, residual, residual).compute())
     dof = int(np.count_nonzero(measured)) - int((found.unit >= 0).sum()) - int((found.exposure >= 0).sum()) + number
+    modes, correction = None, xr.DataArray(0.0)
+    if options.modes != 0:
+        modes = fit_modes(residual, bare_weight, modes=options.modes, gauge_share=bare_share, seed=options.seed)
+        g, e = _in_gauge(g + modes.g, e + modes.e, found, bare_share, mean=mean)
+        correction = modes.correction.transpose(*bare_y.dims)
+        residual = bare_y - g - e - correction
+        dof -= modes.parameters
+    chi2 = float(xr.dot(bare_weight, residual, residual).compute())
     factor = chi2 / dof if dof > 0 else (1.0 if known_variance else np.nan)
-    G = xr.ufuncs.exp(g).where(found.unit >= 0).transpose(*unit_dims(g))
-    E = xr.ufuncs.exp(e).where(found.exposure >= 0)
-    G_stderr = E_stderr = None
-    if options.uncertainty == "analytic":
-        errors = analytic_errors(equations, found, gauge_gradient(bare_share, G, mean=mean))
-        G_stderr = _with_labels(G * errors.g * np.sqrt(factor), y)
-        E_stderr = _with_labels(E * errors.e * np.sqrt(factor), y)
+    G_known, E_known = found.unit >= 0, found.exposure >= 0
+    if rejected is not None and number == 1:
+        g, e, G_known, E_known = with_rejected(g, e, found, bare_y, _without_labels(rejected), factor=factor)
+        residual = bare_y - g - e - correction
+    G = xr.ufuncs.exp(g).where(G_known).transpose(*unit_dims(g))
+    methods = _methods(options, int((found.exposure >= 0).sum()))
+    errors = [
+        estimate_errors(
+            method,
+            equations,
+            found,
+            residual=residual,
+            gradient=gauge_gradient(bare_share, G.where(found.unit >= 0), mean=mean),
+            factor=factor,
+            dof=dof,
+            resampling=resampling or Resampling(np.arange(y.sizes["exposure"])),
+        )
+        for method in methods
+    ]
     return Fit(
         G=_with_labels(G, y),
-        E=_with_labels(E, y),
-        G_stderr=G_stderr,
-        E_stderr=E_stderr,
+        E=_with_labels(xr.ufuncs.exp(e).where(E_known), y),
+        errors=[Errors(*(_labelled(part, y) for part in error)) for error in errors],
+        methods=methods,
         components=components,
         share=share,
         residual=_with_labels(residual, y),
-        iterations=iterations,
-        converged=converged,
-        change=change,
+        iterations=raw.iterations,
+        converged=raw.converged,
+        change=raw.change,
         rms_residual=float(np.sqrt(chi2 / float(equations.exposure_total.sum()))),
+        chi2=chi2,
         dof=dof,
         variance_factor=factor,
+        modes=modes,
     )
+
+
+class _Raw(NamedTuple):
+    """What a solver found, in a gauge of its own."""
+
+    g: xr.DataArray
+    e: xr.DataArray
+    iterations: int
+    converged: bool
+    change: float
+
+
+def _solved(equations: NormalEquations, options: FitOptions) -> _Raw:
+    if options.method == "exact":
+        return _Raw(*solve_exactly(equations, tolerance=options.tolerance), change=0.0)
+    g, e, change = alternate(equations, iterations=options.iterations)
+    return _Raw(g, e, options.iterations, change <= options.tolerance, change)
+
+
+def _in_gauge(
+    g: xr.DataArray,
+    e: xr.DataArray,
+    components: Components,
+    share: xr.DataArray,
+    *,
+    mean: Literal["arithmetic", "geometric"],
+) -> tuple[xr.DataArray, xr.DataArray]:
+    """Move each component into its gauge."""
+    for k in range(int(components.unit.max()) + 1):
+        offset = gauge_offset(g, share.where(components.unit == k, 0.0), mean=mean)
+        g = g - offset.where(components.unit == k, 0.0)
+        e = e + offset.where(components.exposure == k, 0.0)
+    return g, e
+
+
+def _methods(options: FitOptions, n_exposures: int) -> tuple[Method, ...]:
+    if options.uncertainty != "auto":
+        return options.uncertainty
+    default = method_for(n_exposures)
+    return () if default is None else (default,)
 
 
 def _without_labels(array: xr.DataArray) -> xr.DataArray:
@@ -143,3 +210,7 @@ def _without_labels(array: xr.DataArray) -> xr.DataArray:
 
 def _with_labels(array: xr.DataArray, like: xr.DataArray) -> xr.DataArray:
     return array.assign_coords({dim: like[dim] for dim in array.dims if dim in like.coords})
+
+
+def _labelled(part: Any, like: xr.DataArray) -> Any:
+    return _with_labels(part, like) if isinstance(part, xr.DataArray) else part

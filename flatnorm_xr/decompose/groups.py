@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from flatnorm_xr.errors import FlatnormError, offenders
 
-__all__ = ["Groups", "group_exposures", "join_groups", "split_groups"]
+__all__ = ["Groups", "exposure_labels", "group_exposures", "join_groups", "split_groups"]
 
 
 @dataclass(frozen=True)
@@ -51,32 +51,52 @@ def group_exposures(coords: Mapping[Hashable, xr.DataArray], by: str | None) -> 
     if by is None:
         groups = Groups(None, np.array([""]), np.zeros(coords["exposure"].size, dtype=np.intp))
     else:
-        along = [str(name) for name, coord in coords.items() if coord.dims == ("exposure",)]
-        if by not in along:
-            msg = f"solve: by is {by!r}; it must be a coordinate along exposure: {offenders(along, show=20)}"
-            raise FlatnormError(msg)
-        values = coords[by]
-        missing = pd.isna(values.values) | (values.values.astype(str) == "")
-        if missing.any():
-            msg = (
-                f"solve: {by} is missing for exposures {offenders(coords['exposure'].values[missing])}; "
-                f"select the others with ds.isel, or group by another coordinate"
-            )
-            raise FlatnormError(msg)
-        if "group" in coords:
+        if by != "group" and "group" in coords:
             msg = "solve: the dataset has a coordinate named group, the name by= needs for its own; rename it"
             raise FlatnormError(msg)
-        try:
-            labels, number = np.unique(values.values, return_inverse=True)
-        except TypeError as error:
-            msg = (
-                f"solve: {by} mixes kinds of values ({offenders(set(values.values))}), which have no order; use strings"
-            )
-            raise FlatnormError(msg) from error
-        groups = Groups(by, labels, number)
+        groups = Groups(by, *exposure_labels(coords, by, "by"))
     if "physical_filter" in coords and coords["physical_filter"].dims == ("exposure",):
         _check_filters(coords["physical_filter"].values.astype(str), groups)
     return groups
+
+
+def exposure_labels(
+    coords: Mapping[Hashable, xr.DataArray], name: str, argument: str
+) -> tuple[NDArray[Any], NDArray[np.intp]]:
+    """Distinct values of a coordinate along exposure, sorted, and the number of the value of each exposure.
+
+    Parameters
+    ----------
+    coords : mapping of DataArray
+        Coordinates by name, exposure among them.
+    name : str
+        Of the coordinate.
+    argument : str
+        Keyword of solve that named it, for the message.
+
+    Raises
+    ------
+    FlatnormError
+        No such coordinate, or missing values in it.
+    """
+    along = [str(key) for key, coord in coords.items() if coord.dims == ("exposure",)]
+    if name not in along:
+        msg = f"solve: {argument} is {name!r}; it must be a coordinate along exposure: {offenders(along, show=20)}"
+        raise FlatnormError(msg)
+    values = coords[name].values
+    missing = pd.isna(values) | (values.astype(str) == "")
+    if missing.any():
+        msg = (
+            f"solve: {name} is missing for exposures {offenders(coords['exposure'].values[missing])}; "
+            f"select the others with ds.isel, or pass another coordinate as {argument}"
+        )
+        raise FlatnormError(msg)
+    try:
+        labels, number = np.unique(values, return_inverse=True)
+    except TypeError as error:
+        msg = f"solve: {name} mixes kinds of values ({offenders(set(values))}), which have no order; use strings"
+        raise FlatnormError(msg) from error
+    return labels, number.astype(np.intp)
 
 
 def _check_filters(filters: NDArray[np.str_], groups: Groups) -> None:

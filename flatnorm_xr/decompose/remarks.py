@@ -2,44 +2,66 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import xarray as xr
 
 from flatnorm_xr.decompose.cells import count_cells, count_flags
 from flatnorm_xr.decompose.connectivity import unit_labels
 from flatnorm_xr.decompose.fit import Fit, FitOptions
+from flatnorm_xr.decompose.sweeps import unit_dims
+from flatnorm_xr.decompose.weighing import Model
 from flatnorm_xr.errors import offenders, warn
-from flatnorm_xr.flags import WITHOUT_WEIGHT, Flag
+from flatnorm_xr.flags import REJECTED, WITHOUT_WEIGHT, Flag, has_flag
 
 __all__ = ["remark"]
 
 _TOO_QUIET = 4.0
 _ENOUGH_DOF = 5
 
+_FAULTS = (
+    (Flag.REJECTED_EXPOSURE, "exposure", "exposures"),
+    (Flag.REJECTED_UNIT, "unit", "units"),
+    (Flag.GAIN_JUMP, "gain jump", "gain jumps"),
+    (Flag.OUTLIER, "cell or run of cells", "cells or runs of cells"),
+)
+
 
 def remark(
-    quality: xr.DataArray,
+    solution: xr.Dataset,
     fits: list[tuple[str, Fit]],
     *,
     options: FitOptions,
-    exists: xr.DataArray | None,
     known_variance: bool,
+    model: Model,
+    doubts: Sequence[str] = (),
 ) -> None:
     """Warn of cells left out, of what was never measured, and of fits that cannot be checked or do not hold.
 
     Parameters
     ----------
-    quality : DataArray of u4, (unit dims, exposure)
-        Flags of all cells.
+    solution : Dataset
+        With quality flags of all cells.
     fits : list of (str, Fit)
         Each with the words that name its group.
     options : FitOptions
-    exists : DataArray of bool, optional
-        False for padding, which is nobody's fault.
     known_variance : bool
         Whether the weights claim to be inverse variances.
+    model : {"log", "log-link"}
+    doubts : sequence of str
+        What finding the weights left to be said.
     """
-    _cells(quality, mean_gauge=isinstance(options.gauge, str) and options.gauge == "mean")
+    quality, exists = solution["quality"], solution.coords.get("exists")
+    for doubt in doubts:
+        warn(doubt)
+    _cells(
+        quality,
+        mean_gauge=isinstance(options.gauge, str) and options.gauge == "mean",
+        biased=model == "log",
+    )
+    if "rejection" in solution:
+        _rejections(solution)
     real = xr.DataArray(True) if exists is None else exists
     dead = [f"{u}{within}" for within, fit in fits for u in unit_labels(fit.G, fit.G.isnull() & real)]
     if dead:
@@ -54,13 +76,61 @@ def remark(
             f"compare G or E of different sets (component, UNIDENTIFIABLE)"
         )
     _quality_of_fit(fits, options, known_variance)
+    _quality_of_errors(fits)
 
 
-def _cells(quality: xr.DataArray, *, mean_gauge: bool) -> None:
-    found = count_flags(quality, WITHOUT_WEIGHT)
+def _rejections(solution: xr.Dataset) -> None:
+    """Say what was found to be at fault."""
+    found = []
+    for flag, one, several in _FAULTS:
+        events = np.unique(solution["rejection"].values[has_flag(solution["quality"], flag).values])
+        number = int((events > 0).sum())
+        if number:
+            found.append(f"{number} {one if number == 1 else several}")
+    if found:
+        warn(f"solve: rejected {', '.join(found)}; see rejections(solution)")
+    hidden = [
+        str(exposure)
+        for exposure, bad in zip(
+            solution["exposure"].values,
+            (has_flag(solution["quality"], Flag.REJECTED_EXPOSURE) & (solution["rejection"] > 0))
+            .any(unit_dims(solution["quality"]))
+            .values,
+            strict=True,
+        )
+        if bad
+    ]
+    if hidden:
+        warn(f"solve: exposures {offenders(hidden)} were rejected: their scales are NaN, do not stack them")
+
+
+def _quality_of_errors(fits: list[tuple[str, Fit]]) -> None:
+    fragile = [
+        f"{unit}{within}"
+        for within, fit in fits
+        for errors in fit.errors[:1]
+        if errors.fragile is not None
+        for unit in unit_labels(fit.G, errors.fragile)
+    ]
+    if fragile:
+        warn(
+            f"solve: {offenders(fragile)} hang on fewer than 3 exposures, or on one that ties them to the others: "
+            f"their errors are analytic (FRAGILE)"
+        )
+    excess = max((errors.excess for _, fit in fits for errors in fit.errors), default=0.0)
+    if excess > 1:
+        warn(
+            f"solve: how units scatter between exposures differs from unit to unit {excess:.1f} times more than "
+            f"chance allows: some levels are at fault (robust='tukey' finds them), or background = G E does not hold "
+            f"to the noise; see diagnose(solution)"
+        )
+
+
+def _cells(quality: xr.DataArray, *, mean_gauge: bool, biased: bool) -> None:
+    found = count_flags(quality, Flag(WITHOUT_WEIGHT & ~REJECTED))
     padding = found.pop("NO_SUCH_AMPLIFIER", 0)
     if found:
-        number = count_cells(quality, WITHOUT_WEIGHT) - padding
+        number = count_cells(quality, Flag(WITHOUT_WEIGHT & ~REJECTED)) - padding
         which = ", ".join(f"{name} {n}" for name, n in found.items())
         gauge = "; the mean gauge moves with the cells that are lost, a gauge of named detectors does not"
         warn(
@@ -68,9 +138,11 @@ def _cells(quality: xr.DataArray, *, mean_gauge: bool) -> None:
             f"{gauge if mean_gauge else ''}"
         )
     weak = count_flags(quality, Flag.LOW_SIGNAL)
-    if weak:
-        number = weak["LOW_SIGNAL"]
-        warn(f"solve: {number} cells have levels below 30 of their own errors, where ln is biased (LOW_SIGNAL)")
+    if weak and biased:
+        warn(
+            f"solve: {weak['LOW_SIGNAL']} cells have levels below 30 of their own errors, where ln is biased "
+            f"(LOW_SIGNAL); use model='log-link'"
+        )
 
 
 def _quality_of_fit(fits: list[tuple[str, Fit]], options: FitOptions, known_variance: bool) -> None:
@@ -85,7 +157,7 @@ def _quality_of_fit(fits: list[tuple[str, Fit]], options: FitOptions, known_vari
         worst = max(noisy, key=lambda fit: fit.variance_factor)
         warn(
             f"solve: levels scatter {np.sqrt(worst.variance_factor):.1f} times more than sigma, counts and floor say, "
-            f"so the weights are not what they claim; try floor={worst.rms_residual:.1g}"
+            f"so the weights are not what they claim; leave floor out to have it estimated"
         )
     moving = [f"{fit.change:.1e}{within}" for within, fit in fits if fit.change > 1e-6]
     if options.method == "alternation" and moving:

@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
-from flatnorm_xr.decompose.cells import blank, count_flags, flag_cells, log_levels, usable_cells
+from flatnorm_xr.decompose.assemble import assemble, correction, described
+from flatnorm_xr.decompose.cells import count_flags, flag_cells, usable_cells
 from flatnorm_xr.decompose.fit import Fit, FitOptions, fit_group
-from flatnorm_xr.decompose.gauge import Gauge, describe_gauge, named_detectors
-from flatnorm_xr.decompose.groups import Groups, group_exposures
+from flatnorm_xr.decompose.gauge import Gauge
+from flatnorm_xr.decompose.groups import Groups, exposure_labels, group_exposures
 from flatnorm_xr.decompose.remarks import remark
-from flatnorm_xr.decompose.weights import Weights, cell_weights, describe_weights
+from flatnorm_xr.decompose.uncertainty import METHODS, Method, Resampling
+from flatnorm_xr.decompose.weighing import Known, Model, Robust, Weighed, weigh
+from flatnorm_xr.decompose.weights import Weights, cell_weights, level_variance
 from flatnorm_xr.errors import FlatnormError
-from flatnorm_xr.flags import WITHOUT_WEIGHT, Flag
-from flatnorm_xr.model.make import stamp, version_attributes
-from flatnorm_xr.model.schema import level_units, solved_names
+from flatnorm_xr.flags import REJECTED, WITHOUT_WEIGHT, Flag, has_flag
+from flatnorm_xr.model.schema import solved_names
 from flatnorm_xr.model.validate import validate
 
 __all__ = ["solve"]
+
+Uncertainty = Literal["auto", "none"] | Method | Sequence[Method] | None
+"""How standard errors are found."""
 
 
 def solve(
@@ -32,10 +38,17 @@ def solve(
     iterations: int = 10,
     tolerance: float = 1e-12,
     weights: Weights = "counts",
-    floor: float = 0.0,
+    floor: float | Literal["estimate"] = "estimate",
+    floor_by: str | None = None,
+    model: Model = "log",
     gauge: Gauge = "mean",
+    robust: Robust | None = None,
+    modes: int | Literal["auto"] = 0,
     by: str | None = None,
-    uncertainty: Literal["analytic"] | None = None,
+    uncertainty: Uncertainty = "auto",
+    jackknife_block: str | None = None,
+    replicates: int = 200,
+    seed: int = 0,
     on_disconnected: Literal["raise", "separate"] = "raise",
 ) -> xr.Dataset:
     """Find the level E of every exposure and the relative response G of every unit, with background = G E.
@@ -59,17 +72,40 @@ def solve(
         Largest change of any ln E (for the alternation, ln G) that one more step would still make.
     weights : {"counts", "variance", "uniform"} or DataArray
         Of the cells; see `flatnorm_xr.decompose.weights.cell_weights`.
-    floor : float
-        Relative systematic error of a level, added in quadrature by ``weights="variance"``.
+    floor : float or "estimate"
+        Relative systematic error of a level, added in quadrature by ``weights="variance"``; or found from how the
+        levels scatter, by REML.
+    floor_by : str, optional
+        A coordinate along exposure, such as ``"night"``: each of its values has a floor of its own to be estimated.
+    model : {"log", "log-link"}
+        ``"log"`` fits ln(background). ``"log-link"``, for levels below 30 of their own errors, fits the levels
+        themselves by quasi-likelihood, zero and negative ones too: noise then biases nothing.
     gauge : {"mean", "geometric"} or detector label(s)
         ``"mean"``: the mean of G over the measured units, weighted by each one's counts, is 1. ``"geometric"``: the
         mean of ln G over the measured units is 0. Labels: the mean of G over these detectors is 1, which keeps a
         series of runs comparable.
+    robust : {"tukey", "huber"}, optional
+        Find cells, runs, gain jumps, units and exposures that do not follow the model, flag them and give them no
+        weight; see `flatnorm_xr.rejections`. The fit is then plain least squares of the others.
+    modes : int or "auto"
+        Patterns that units share and exposures vary (a lamp that wanders), fitted beside G and E and never part of
+        them; ``"auto"`` takes as many as predict held-out cells best, possibly none. ``bgModel`` and ``scales`` hold
+        them; ``held_out_rms`` says how well each number predicts.
     by : str, optional
         A coordinate along exposure, such as ``"physical_filter"``: each of its values is solved by itself. G then
         has the dim ``group``.
-    uncertainty : {"analytic"}, optional
-        Adds ``E_stderr`` and ``G_stderr``, propagated from the weights and scaled by the scatter of the residuals.
+    uncertainty : {"auto", "none", "analytic", "jackknife", "bootstrap"} or two of them, or None
+        Adds ``E_stderr`` and ``G_stderr``. ``"analytic"`` propagates the weights, scaled by the scatter of the
+        residuals. ``"jackknife"`` leaves out exposures for G and units for E; ``"bootstrap"`` draws exposures for G.
+        ``"auto"`` is the jackknife from 5 exposures on, analytic with 2 to 4, none with one. Of two, the second has
+        its name appended: ``G_stderr_analytic``.
+    jackknife_block : str, optional
+        A coordinate along exposure, such as ``"night"``: exposures that share its value are left out together. By
+        default each exposure by itself, or 32 runs in time where there are more.
+    replicates : int
+        Of the bootstrap.
+    seed : int
+        Of the bootstrap, and of the cells that are held out to choose modes.
     on_disconnected : {"raise", "separate"}
         What to do with sets of units that share no exposure: an error that names them, or one gauge for each set,
         numbered in ``component`` and flagged UNIDENTIFIABLE.
@@ -78,7 +114,8 @@ def solve(
     -------
     Dataset
         The measurements with E, G, bgModel, scales, residual, weight, component, gauge_weight and quality. A unit
-        never measured has G = NaN, an exposure never measured E = NaN.
+        never measured has G = NaN, an exposure never measured E = NaN. What was rejected keeps its residual; a
+        rejected exposure has an E, without error, but no ``scales``: it is not to be stacked.
 
     Raises
     ------
@@ -92,72 +129,138 @@ def solve(
     Warns
     -----
     FlatnormWarning
-        Cells left out for a fault, units or exposures never measured, a fit that nothing can check.
+        Cells left out for a fault, units or exposures never measured, a fit that nothing can check, units that hang
+        on one exposure, errors that do not agree with the scatter between exposures.
 
     Examples
     --------
     >>> import flatnorm_xr as fx
-    >>> sol = fx.solve(fx.make([[50.0, 100.0], [150.0, 300.0]]))
+    >>> sol = fx.solve(fx.make([[50.0, 100.0], [150.0, 300.0]]), uncertainty=None)
     >>> sol.E.values.round(9), sol.G.values.round(9)
     (array([100., 200.]), array([0.5, 1.5]))
     """
-    options = FitOptions(method, iterations, tolerance, gauge, uncertainty, on_disconnected)
-    _check(options, weights=weights, floor=floor, level=level)
+    options = FitOptions(method, iterations, tolerance, gauge, _methods(uncertainty), on_disconnected, modes, seed)
+    keywords = {
+        "level": level,
+        "weights": weights,
+        "floor": floor,
+        "floor_by": floor_by,
+        "model": model,
+        "robust": robust,
+        "jackknife_block": jackknife_block,
+        "replicates": replicates,
+        "seed": seed,
+    }
+    _check(options, keywords)
     validate(ds, caller="solve")
     measured = _at_level(_without_former_solve(ds), level)
     groups = group_exposures(measured.coords, by)
     known_variance = isinstance(weights, str) and weights == "variance"
-    measured, weight, y = _cells(measured, weights, floor)
-    counts = weight if isinstance(weights, str) and weights == "counts" else _counts_used(measured, weight)
-    fits = [
-        fit_group(
-            y.isel(exposure=chosen),
-            weight.isel(exposure=chosen),
-            counts=counts.isel(exposure=chosen),
-            options=options,
-            known_variance=known_variance,
-            within=within,
+    rank = _rank_in_time(measured)
+    block = None if jackknife_block is None else exposure_labels(measured.coords, jackknife_block, "jackknife_block")[1]
+    resampling = Resampling(rank, block, replicates, seed)
+    flagged, weighed = _weighed(measured, groups, weights, floor, floor_by=floor_by, robust=robust, model=model)
+    fits = _fits(flagged, weighed, groups, options, resampling, weights)
+    if modes != 0 and (robust is not None or (known_variance and floor == "estimate")):
+        # what the modes explain is neither noise nor a fault
+        flagged, weighed = _weighed(
+            measured,
+            groups,
+            weights,
+            floor,
+            floor_by=floor_by,
+            robust=robust,
+            model=model,
+            beside=correction(groups, fits),
         )
-        for within, chosen in groups.members()
-    ]
-    solution = _assemble(measured, weight, groups, fits)
+        fits = _fits(flagged, weighed, groups, options, resampling, weights)
+    solution = assemble(flagged.drop_vars("group", errors="ignore"), weighed, groups, fits, working=model == "log-link")
     remark(
-        solution["quality"],
+        solution,
         [(within, fit) for (within, _), fit in zip(groups.members(), fits, strict=True)],
         options=options,
-        exists=measured.coords.get("exists"),
         known_variance=known_variance,
+        model=model,
+        doubts=weighed.doubts,
     )
-    return _described(solution, groups, fits, options, level=level, weights=weights, floor=floor)
+    return described(solution, groups, fits, options, weighed=weighed, keywords=keywords)
 
 
-def _check(options: FitOptions, *, weights: object, floor: float, level: str | None) -> None:
+def _methods(uncertainty: object) -> Literal["auto"] | tuple[Method, ...]:
+    """Names of the methods asked for, checked."""
+    if isinstance(uncertainty, str) and uncertainty == "auto":
+        return "auto"
+    if uncertainty is None or (isinstance(uncertainty, str) and uncertainty == "none"):
+        return ()
+    asked = (uncertainty,) if isinstance(uncertainty, str) else uncertainty
+    if isinstance(asked, Sequence) and 1 <= len(asked) <= 2 and len(set(asked)) == len(asked):
+        found = tuple(method for name in asked for method in METHODS if name == method)
+        if len(found) == len(asked):
+            return found
+    allowed = ", ".join(map(repr, ("auto", "none", *METHODS)))
+    msg = f"solve: uncertainty is {uncertainty!r}; it must be one of {allowed}, or two different of the last three"
+    raise FlatnormError(msg)
+
+
+def _check(options: FitOptions, keywords: dict[str, Any]) -> None:
     """Raise for a keyword outside its range."""
+    weights, floor = keywords["weights"], keywords["floor"]
     if not isinstance(weights, str | xr.DataArray):
         msg = f"solve: weights is a {type(weights).__name__}; it must be a name or a DataArray with the levels' labels"
         raise FlatnormError(msg)
     choices: dict[str, tuple[object, tuple[object, ...]]] = {
-        "level": (level, (None, "detector", "amplifier")),
+        "level": (keywords["level"], (None, "detector", "amplifier")),
         "method": (options.method, ("exact", "alternation")),
-        "uncertainty": (options.uncertainty, (None, "analytic")),
+        "model": (keywords["model"], ("log", "log-link")),
+        "robust": (keywords["robust"], (None, "tukey", "huber")),
         "on_disconnected": (options.on_disconnected, ("raise", "separate")),
     }
     for name, (value, allowed) in choices.items():
         if value not in allowed:
             msg = f"solve: {name} is {value!r}; it must be {' or '.join(map(repr, allowed))}"
             raise FlatnormError(msg)
-    if not isinstance(options.iterations, int | np.integer) or options.iterations < 1:
-        msg = f"solve: iterations is {options.iterations!r}; it must be a whole number, at least 1"
-        raise FlatnormError(msg)
-    for name, number in (("tolerance", options.tolerance), ("floor", floor)):
-        if not isinstance(number, int | float | np.number) or not (0 <= number < 1):
-            msg = f"solve: {name} is {number!r}; it must be a number from 0 to below 1"
+    for name, whole, least in (
+        ("iterations", options.iterations, 1),
+        ("replicates", keywords["replicates"], 2),
+        ("seed", keywords["seed"], 0),
+    ):
+        if not isinstance(whole, int | np.integer) or isinstance(whole, bool) or whole < least:
+            msg = f"solve: {name} is {whole!r}; it must be a whole number, at least {least}"
             raise FlatnormError(msg)
+    if options.modes != "auto" and (
+        not isinstance(options.modes, int | np.integer) or isinstance(options.modes, bool) or options.modes < 0
+    ):
+        msg = f"solve: modes is {options.modes!r}; it must be a whole number, at least 0, or 'auto'"
+        raise FlatnormError(msg)
+    numbers = [("tolerance", options.tolerance, "")]
+    if not (isinstance(floor, str) and floor == "estimate"):
+        numbers.append(("floor", floor, ", or 'estimate'"))
+        if keywords["floor_by"] is not None:
+            msg = f"solve: floor_by is {keywords['floor_by']!r} and floor is {floor!r}; floor_by needs floor='estimate'"
+            raise FlatnormError(msg)
+    for name, number, other in numbers:
+        if not isinstance(number, int | float | np.number) or not (0 <= number < 1):
+            msg = f"solve: {name} is {number!r}; it must be a number from 0 to below 1{other}"
+            raise FlatnormError(msg)
+    if keywords["floor_by"] is not None and not (isinstance(weights, str) and weights == "variance"):
+        msg = f"solve: floor_by is {keywords['floor_by']!r}; only weights='variance' have a floor"
+        raise FlatnormError(msg)
+    if keywords["floor_by"] is not None and keywords["model"] == "log-link":
+        msg = "solve: floor_by does not go with model='log-link', which has one floor; leave floor_by out"
+        raise FlatnormError(msg)
 
 
 def _without_former_solve(ds: xr.Dataset) -> xr.Dataset:
     """Drop what an earlier solve added, so that a solution can be solved again."""
     variables, attributes = solved_names()
+    if "rejection" in ds and "quality" in ds:
+        # what the former solve rejected is free again; what a user flagged is not
+        freed = ds["quality"] & np.uint32(~REJECTED & 0xFFFFFFFF)
+        ds = ds.assign(quality=ds["quality"].where(ds["rejection"] == 0, freed).astype("u4"))
+    if "exposure_group" in ds.coords and json.loads(ds.attrs.get("configuration", "{}")).get("by") == "group":
+        ds = ds.drop_dims("group").rename(exposure_group="group")
+    if "group" in ds.coords and ds["group"].dims == ("exposure",):
+        variables = variables - {"group"}
     bare = ds.drop_vars([name for name in ds.variables if name in variables])
     bare.attrs = {name: value for name, value in ds.attrs.items() if name not in attributes}
     return bare
@@ -181,138 +284,127 @@ def _at_level(ds: xr.Dataset, level: str | None) -> xr.Dataset:
     return ds.assign_coords(unlabelled)
 
 
-def _cells(ds: xr.Dataset, weights: Weights, floor: float) -> tuple[xr.Dataset, xr.DataArray, xr.DataArray]:
-    """Give the dataset with its flags, the weight of each cell, and ln(background), 0 where it has no logarithm."""
+def _weighed(
+    ds: xr.Dataset,
+    groups: Groups,
+    weights: Weights,
+    floor: float | Literal["estimate"],
+    *,
+    floor_by: str | None,
+    robust: Robust | None,
+    model: Model,
+    beside: xr.DataArray | None = None,
+) -> tuple[xr.Dataset, Weighed]:
+    """Give the dataset with its flags, and the levels with their weights as they enter the fit.
+
+    ``beside`` is what modes add to the logarithm of the levels: floor and faults are looked for without it.
+    """
     background = ds["background"].astype(float, copy=False)
     counts, sigma = (ds[name].astype(float, copy=False) if name in ds else None for name in ("counts", "sigma"))
+    known_variance = isinstance(weights, str) and weights == "variance"
     quality = flag_cells(
         background,
         counts=counts,
         sigma=sigma,
         exists=ds.coords.get("exists"),
         quality=ds.get("quality"),
-        needs_sigma=isinstance(weights, str) and weights == "variance",
-        floor=floor,
+        needs_sigma=known_variance,
+        has_floor=floor == "estimate" or floor > 0,
+        needs_logarithm=model == "log",
     ).persist()
     usable = usable_cells(quality)
-    weight = cell_weights(weights, background=background, counts=counts, sigma=sigma, usable=usable, floor=floor)
-    weight = weight.persist()
+    noise = weight = None
+    if known_variance:
+        noise = level_variance(sigma, counts).compute()
+    else:
+        weight = cell_weights(weights, background=background, counts=counts, usable=usable).persist()
     if isinstance(weights, xr.DataArray):
         quality = (quality | (usable & (weight == 0)) * np.uint32(Flag.ZERO_WEIGHT)).persist()
-    if not bool((weight > 0).any()):
+    classes = np.zeros(background.sizes["exposure"], dtype=np.intp)
+    if floor_by is not None:
+        classes = exposure_labels(ds.coords, floor_by, "floor_by")[1]
+    weighed = weigh(
+        Known(background, usable, noise, weight)
+        if beside is None
+        else _less(beside, background, usable, noise, weight),
+        floor=floor,
+        floor_class=classes,
+        groups=[_in_order(chosen, _rank_in_time(ds)) for _, chosen in groups.members()],
+        robust=robust,
+        model=model,
+    )
+    y = weighed.y if beside is None else weighed.y + beside
+    weighed = weighed._replace(y=y.persist(), weight=weighed.weight.persist())
+    if known_variance or model == "log-link":
+        unused = usable & ~(weighed.before > 0) & ~has_flag(quality, Flag.ZERO_WEIGHT)
+        quality = quality | unused * np.uint32(Flag.NO_SIGNAL if model == "log-link" else Flag.NO_SIGMA)
+    if not bool((weighed.weight > 0).any()):
         found = ", ".join(f"{name} {n}" for name, n in count_flags(quality, WITHOUT_WEIGHT).items())
         msg = f"solve: none of the {quality.size} cells can be used ({found}); levels must be finite and positive"
         raise FlatnormError(msg)
-    y = log_levels(background).persist()
-    return ds.assign(quality=quality), weight, y
+    return ds.assign(quality=quality), weighed
 
 
-def _counts_used(ds: xr.Dataset, weight: xr.DataArray) -> xr.DataArray:
-    """Pixel counts of the cells with weight, 1 where there are no counts, 0 elsewhere."""
-    counts = ds["counts"].astype(float) if "counts" in ds else xr.ones_like(weight)
-    return counts.where(weight > 0, 0.0).persist()
+def _less(
+    beside: xr.DataArray,
+    background: xr.DataArray,
+    usable: xr.DataArray,
+    noise: xr.DataArray | None,
+    weight: xr.DataArray | None,
+) -> Known:
+    """Levels without what modes explain."""
+    factor = np.exp(-beside)
+    return Known(background * factor, usable, None if noise is None else noise * factor**2, weight)
 
 
-def _assemble(ds: xr.Dataset, weight: xr.DataArray, groups: Groups, fits: list[Fit]) -> xr.Dataset:
-    """Put the fits of all groups into one dataset."""
-    order = np.argsort(np.argsort(groups.number, kind="stable"))
-
-    def along_exposure(parts: list[xr.DataArray]) -> xr.DataArray:
-        return xr.concat(parts, "exposure", join="exact").isel(exposure=order) if len(parts) > 1 else parts[0]
-
-    def along_group(parts: list[xr.DataArray]) -> xr.DataArray:
-        return parts[0] if groups.by is None else xr.concat(parts, "group", join="exact")
-
-    def of_exposure(array: xr.DataArray) -> xr.DataArray:
-        return array if groups.by is None else array.isel(group=xr.DataArray(groups.number, dims="exposure"))
-
-    E = along_exposure([fit.E for fit in fits])
-    G = along_group([fit.G for fit in fits])
-    component = along_group([fit.components.unit for fit in fits])
-    residual = along_exposure([fit.residual for fit in fits])
-    background = ds["background"]
-    model = (of_exposure(G) * E).transpose(*background.dims)
-    exists = ds.coords.get("exists", xr.DataArray(True))
-    scales = E.where(exists).broadcast_like(background).transpose(*background.dims)
-    modelled = (of_exposure(component) >= 0) & E.notnull()
-    valid = (background > 0) & (background < np.inf) & exists & modelled
-    added = {
-        "E": E,
-        "G": G,
-        "bgModel": model,
-        "scales": scales,
-        "residual": blank(residual.transpose(*background.dims), valid),
-        "weight": weight,
-        "component": component,
-        "gauge_weight": along_group([fit.share for fit in fits]),
-    }
-    for name in ("E_stderr", "G_stderr"):
-        found = [error for fit in fits if (error := getattr(fit, name)) is not None]
-        if found:
-            added[name] = along_exposure(found) if name == "E_stderr" else along_group(found)
-    apart = (of_exposure(component) > 0) & (weight > 0)
-    if bool(apart.any()):
-        added["quality"] = ds["quality"] | apart * np.uint32(Flag.UNIDENTIFIABLE)
-    keep = {str(dim) for dim in background.dims} | {"group"}
-    solution = ds.assign({name: array.drop_vars(set(array.coords) - keep) for name, array in added.items()})
-    if groups.by is not None:
-        solution = solution.assign_coords(
-            group=("group", groups.labels), exposure_group=("exposure", ds[groups.by].values)
-        )
-    return stamp(solution, units=level_units(background.attrs.get("units")))
-
-
-def _described(
-    solution: xr.Dataset,
+def _fits(
+    ds: xr.Dataset,
+    weighed: Weighed,
     groups: Groups,
-    fits: list[Fit],
     options: FitOptions,
-    *,
-    level: Any,
-    weights: Any,
-    floor: float,
-) -> xr.Dataset:
-    """Give the solution its global attributes and, for groups, the figures of each fit."""
-    keywords = {
-        "level": level,
-        "method": options.method,
-        "iterations": options.iterations,
-        "tolerance": options.tolerance,
-        "weights": "DataArray" if isinstance(weights, xr.DataArray) else weights,
-        "floor": floor,
-        "gauge": named_detectors(options.gauge) or options.gauge,
-        "by": groups.by,
-        "uncertainty": options.uncertainty,
-        "on_disconnected": options.on_disconnected,
-    }
-    figures: dict[str, list[float]] = {
-        "iterations": [fit.iterations for fit in fits],
-        "converged": [int(fit.converged) for fit in fits],
-        "rms_residual": [fit.rms_residual for fit in fits],
-        "dof": [fit.dof for fit in fits],
-        "variance_factor": [fit.variance_factor for fit in fits],
-    }
-    if groups.by is not None:
-        solution = solution.assign({name: ("group", values) for name, values in figures.items()})
-        solution = stamp(solution, units=level_units(solution["background"].attrs.get("units")))
-    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    said = ", ".join(f"{name}={value!r}" for name, value in keywords.items() if value is not None)
-    versions = version_attributes()
-    history = [
-        f"{now} flatnorm_xr {versions['flatnorm_version']}: solve({said})",
-        str(solution.attrs.get("history", "")),
-    ]
-    solution.attrs = {
-        "title": "flat-field levels decomposed into exposure level E and relative response G",
-        **solution.attrs,
-        **versions,
-        "history": "\n".join(line for line in history if line),
-        "method": options.method,
-        "weights": describe_weights(weights, has_counts="counts" in solution, floor=floor),
-        "gauge": describe_gauge(options.gauge),
-        "uncertainty": options.uncertainty or "none",
-        "configuration": json.dumps(keywords, default=str),
-    }
-    if groups.by is None:
-        solution.attrs.update({name: values[0] for name, values in figures.items()})
-    return solution
+    resampling: Resampling,
+    weights: Weights,
+) -> list[Fit]:
+    """Fit the exposures of each group."""
+    by_name = weights if isinstance(weights, str) else None
+    counts = weighed.weight if by_name == "counts" else _counts_used(ds, weighed)
+    fits = []
+    for within, chosen in groups.members():
+        here = {"exposure": chosen}
+        rejected = None
+        if weighed.rejection is not None:
+            rejected = weighed.before[here].where(weighed.rejection[here] > 0, 0.0)
+        fits.append(
+            fit_group(
+                weighed.y[here],
+                weighed.weight[here],
+                counts=counts[here],
+                options=options,
+                known_variance=by_name == "variance",
+                within=within,
+                rejected=rejected,
+                resampling=resampling.within(chosen),
+            )
+        )
+    return fits
+
+
+def _counts_used(ds: xr.Dataset, weighed: Weighed) -> xr.DataArray:
+    """Pixel counts of the cells with weight, 1 where there are no counts, 0 elsewhere."""
+    counts = ds["counts"].astype(float) if "counts" in ds else xr.ones_like(weighed.weight)
+    return counts.where(weighed.weight > 0, 0.0).persist()
+
+
+def _rank_in_time(ds: xr.Dataset) -> NDArray[np.intp]:
+    """Place of each exposure in time; as they come where a time is missing."""
+    n = ds.sizes["exposure"]
+    time = ds.coords.get("time")
+    if time is None or time.dims != ("exposure",) or bool(time.isnull().any()):
+        return np.arange(n)
+    return np.argsort(np.argsort(time.values, kind="stable"), kind="stable")
+
+
+def _in_order(chosen: NDArray[np.intp] | slice, rank: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Exposures of a group in order of time."""
+    members = np.arange(rank.size)[chosen]
+    return members[np.argsort(rank[members], kind="stable")]

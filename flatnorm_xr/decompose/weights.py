@@ -8,10 +8,31 @@ import xarray as xr
 
 from flatnorm_xr.errors import FlatnormError, offenders
 
-__all__ = ["Weights", "cell_weights", "describe_weights"]
+__all__ = ["Weights", "cell_weights", "describe_weights", "level_variance"]
 
 Weights = Literal["counts", "variance", "uniform"] | xr.DataArray
 """How cells are weighted."""
+
+
+def level_variance(sigma: xr.DataArray | None, counts: xr.DataArray | None) -> xr.DataArray:
+    """Variance of each level from its pixels, sigma^2 / counts: that of a mean.
+
+    That of a median is 1.6 times larger throughout, which the floor and the variance factor of the fit take up.
+
+    Parameters
+    ----------
+    sigma, counts : DataArray, (unit dims, exposure)
+        Standard deviation and number of the pixels; without counts each level is one pixel.
+
+    Raises
+    ------
+    FlatnormError
+        There is no sigma.
+    """
+    if sigma is None:
+        msg = "solve: weights='variance' needs the variable sigma, which is absent; use weights='counts'"
+        raise FlatnormError(msg)
+    return sigma**2 / (1.0 if counts is None else counts.where(counts > 0))
 
 
 def cell_weights(
@@ -19,30 +40,25 @@ def cell_weights(
     *,
     background: xr.DataArray,
     counts: xr.DataArray | None,
-    sigma: xr.DataArray | None,
     usable: xr.DataArray,
-    floor: float = 0.0,
 ) -> xr.DataArray:
-    """Weight of ln(background) in each cell; 0 where the cell is not usable.
+    """Weight of ln(background) in each cell where it does not depend on the levels; 0 where the cell is not usable.
 
     Parameters
     ----------
     weights : {"counts", "variance", "uniform"} or DataArray
-        ``"counts"``: the number of pixels, 1 when there are no counts. ``"variance"``:
-        ``1 / (sigma^2 / (counts background^2) + floor^2)``, the inverse variance of ln of a mean (that of a median
-        is 1.6 times larger throughout, which the variance factor of the fit takes up). ``"uniform"``: 1.
-        A DataArray with dims among those of ``background`` and exactly its labels: as given, 0 meaning "not used".
-    background, counts, sigma : DataArray, (unit dims, exposure)
-        Measurements; counts and sigma may be None.
+        ``"counts"``: the number of pixels, 1 when there are no counts. ``"uniform"``: 1. A DataArray with dims among
+        those of ``background`` and exactly its labels: as given, 0 meaning "not used". ``"variance"``, which is
+        ``1 / (sigma^2 / (counts background^2) + floor^2)``, is found by `flatnorm_xr.decompose.weighing.weigh`.
+    background, counts : DataArray, (unit dims, exposure)
+        Measurements; counts may be None.
     usable : DataArray of bool, same dims
         Cells that may carry weight.
-    floor : float
-        Systematic relative error of a level, for ``"variance"``.
 
     Raises
     ------
     FlatnormError
-        An unknown name; ``"variance"`` without sigma; given weights with other labels, NaN, infinite or negative.
+        An unknown name; given weights with other labels, NaN, infinite or negative.
     """
     if isinstance(weights, xr.DataArray):
         return _given(weights, background).where(usable, 0.0)
@@ -51,25 +67,18 @@ def cell_weights(
     if weights == "counts":
         assert counts is not None
         return counts.astype(float, copy=False).where(usable, 0.0)
-    if weights == "variance":
-        if sigma is None:
-            msg = "solve: weights='variance' needs the variable sigma, which is absent; use weights='counts'"
-            raise FlatnormError(msg)
-        number = 1.0 if counts is None else counts
-        variance = (sigma / background) ** 2 / number + floor**2
-        return (1 / variance.where(usable, 1.0)).where(usable, 0.0)
     msg = f"solve: weights is {weights!r}; it must be 'counts', 'variance', 'uniform' or a DataArray"
     raise FlatnormError(msg)
 
 
-def describe_weights(weights: Weights, *, has_counts: bool, floor: float) -> str:
+def describe_weights(weights: Weights, *, has_counts: bool, floor: str) -> str:
     """One phrase for the attribute ``weights``."""
     if isinstance(weights, xr.DataArray):
         return f"given ({weights.name})" if weights.name else "given"
     if weights == "counts" and not has_counts:
         return "counts (absent: 1 for each measured cell)"
     if weights == "variance":
-        return f"variance (floor {floor:g}{'' if has_counts else '; counts absent: 1 for each measured cell'})"
+        return f"variance (floor {floor}{'' if has_counts else '; counts absent: 1 for each measured cell'})"
     return weights
 
 

@@ -108,19 +108,23 @@ def stamp(ds: xr.Dataset, *, units: str) -> xr.Dataset:
         Units of the levels.
     """
     ds = ds.copy()
-    for name in [*ds.data_vars, *ds.coords]:
+    stamped: dict[str, xr.Variable] = {}
+    for name in ds.variables:
         row = VARIABLES.get(str(name)) or COORDINATES.get(str(name))
         if row is None:
             continue
-        array = ds[name].transpose(*(d for d in row.allowed_dims if d in ds[name].dims), ...)
-        if row.dtype in ("f8", "i8", "i4", "u4") and _converts(array, row.dtype):
-            array = array.astype(row.dtype, copy=False)
         attrs = attributes_of(row.name, units=units)
         if name in ds.indexes:
             ds[name].attrs = attrs
-        else:
-            ds[name] = (array.dims, array.variable.data, attrs)
-    return ds
+            continue
+        variable = ds.variables[name]
+        variable = variable.transpose(*(d for d in row.allowed_dims if d in variable.dims), ...)
+        if row.dtype in ("f8", "i8", "i4", "u4") and _converts(variable, row.dtype):
+            variable = variable.astype(row.dtype, copy=False)
+        stamped[str(name)] = xr.Variable(variable.dims, variable.data, attrs)
+    return ds.assign({name: variable for name, variable in stamped.items() if name not in ds.coords}).assign_coords(
+        {name: variable for name, variable in stamped.items() if name in ds.coords}
+    )
 
 
 def _check_arrays(given: Mapping[str, Any]) -> None:
@@ -171,7 +175,7 @@ def _joined(arrays: Mapping[str, xr.DataArray], labels: Mapping[str, xr.DataArra
         raise SchemaError(msg) from error
 
 
-def _converts(array: xr.DataArray, dtype: str) -> bool:
+def _converts(array: xr.DataArray | xr.Variable, dtype: str) -> bool:
     """Whether the values stay what they are; flags that would wrap or be cut are left for `validate` to name."""
     if dtype == "u4" and array.dtype.kind == "i":
         return bool((array >= 0).all())

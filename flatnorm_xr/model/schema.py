@@ -108,15 +108,32 @@ VARIABLES: dict[str, Variable] = {
         Variable("E_stderr", "exposure", "f8", "level", "standard error of E", "solve"),
         Variable("G", _UNIT_OF_GROUP, "f8", "1", "relative response G", "solve"),
         Variable("G_stderr", _UNIT_OF_GROUP, "f8", "1", "standard error of G", "solve"),
+        Variable("E_dof", "exposure", "f8", "1", "degrees of freedom of E_stderr", "solve"),
+        Variable("G_dof", _UNIT_OF_GROUP, "f8", "1", "degrees of freedom of G_stderr", "solve"),
+        *(
+            row
+            for method in ("analytic", "jackknife", "bootstrap")
+            for row in (
+                Variable(f"E_stderr_{method}", "exposure", "f8", "level", f"{method} standard error of E", "solve"),
+                Variable(f"G_stderr_{method}", _UNIT_OF_GROUP, "f8", "1", f"{method} standard error of G", "solve"),
+            )
+        ),
         Variable("bgModel", _CELL, "f8", "level", "model level, G times E", "solve"),
         Variable("scales", _CELL, "f8", "level", "scale to divide by before combining", "solve"),
         Variable("residual", _CELL, "f8", "1", "ln(background / bgModel)", "solve"),
         Variable("weight", _CELL, "f8", None, "weight used in the fit", "solve"),
-        Variable("component", _UNIT_OF_GROUP, "i4", "1", "connected component, -1 if never measured", "solve"),
+        Variable("rejection", _CELL, "i4", "1", "number of the fault that took the cell out, 0 if none", "solve"),
+        Variable("floor", "exposure", "f8", "1", "relative systematic error of a level", "solve"),
+        Variable("component", _UNIT_OF_GROUP, "i4", "1", "connected component, -1 if not in the fit", "solve"),
         Variable("gauge_weight", _UNIT_OF_GROUP, "f8", "1", "share of the unit in the gauge", "solve"),
+        Variable("mode_unit", f"{_UNIT_OF_GROUP}, mode", "f8", "1", "pattern of the mode on the units", "solve"),
+        Variable("mode_exposure", "exposure, mode", "f8", "1", "strength of the mode in the exposures", "solve"),
+        Variable("held_out_rms", "[group, ]modes_tried", "f8", "1", "rms residual of held-out cells", "solve"),
+        Variable("modes", "group", "i8", "1", "number of modes fitted beside G and E", "solve"),
         Variable("iterations", "group", "i8", "1", "iterations of the solver", "solve"),
         Variable("converged", "group", "i8", "1", "1 if the solver converged", "solve"),
         Variable("rms_residual", "group", "f8", "1", "weighted rms of residual", "solve"),
+        Variable("chi2", "group", "f8", "1", "sum of w r^2", "solve"),
         Variable("dof", "group", "i8", "1", "degrees of freedom of the fit", "solve"),
         Variable("variance_factor", "group", "f8", "1", "sum of w r^2 over the degrees of freedom", "solve"),
     )
@@ -149,7 +166,9 @@ COORDINATES: dict[str, Variable] = {
         ),
         Variable("gain", _UNIT, "f8", "electron adu-1", "gain", "measure"),
         Variable("read_noise", _UNIT, "f8", "electron", "read noise", "measure"),
-        Variable("group", "group", "any", None, "group of exposures solved together", "solve"),
+        Variable("mode", "mode", "int or str", None, "number of the mode", "solve"),
+        Variable("modes_tried", "modes_tried", "int or str", None, "number of modes tried", "solve"),
+        Variable("group", "[group][, exposure]", "any", None, "group of exposures solved together", "solve"),
         Variable("exposure_group", "exposure", "any", None, "group of the exposure", "solve"),
     )
 }
@@ -182,6 +201,11 @@ ATTRIBUTES: dict[str, Attribute] = {
         Attribute("iterations", "number", "iterations of the solver", "solve"),
         Attribute("converged", "number", "1 if the solver converged", "solve"),
         Attribute("rms_residual", "number", "sqrt(sum(w r^2) / sum(w)) of the residuals r", "solve"),
+        Attribute("model", "string", "log, or log-link", "solve"),
+        Attribute("robust", "string", "how faults were found, or none", "solve"),
+        Attribute("floor", "number", "relative systematic error of a level, where weights are variances", "solve"),
+        Attribute("modes", "number", "number of modes fitted beside G and E", "solve"),
+        Attribute("chi2", "number", "sum(w r^2)", "solve"),
         Attribute("dof", "number", "cells used, less free parameters", "solve"),
         Attribute("variance_factor", "number", "sum(w r^2) / dof; standard errors carry its root", "solve"),
         Attribute("configuration", "JSON", "keywords of the solve", "solve"),

@@ -344,7 +344,6 @@ def _quality(ds: xr.Dataset) -> xr.DataArray:
         exists=ds.coords.get("exists"),
         quality=ds.get("quality"),
         needs_sigma=False,
-        floor=0.0,
     )
 
 

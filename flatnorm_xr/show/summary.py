@@ -7,9 +7,13 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from flatnorm_xr.flags import Flag
+from flatnorm_xr.flags import REJECTED, Flag
 
 __all__ = ["summary"]
+
+
+_HOW = ("method", "model", "weights", "robust", "gauge", "uncertainty")
+"""Attributes that say how a solution was found."""
 
 
 def summary(ds: xr.Dataset) -> dict[str, Any]:
@@ -53,9 +57,13 @@ def summary(ds: xr.Dataset) -> dict[str, Any]:
 
 
 def _fit(ds: xr.Dataset) -> dict[str, Any]:
-    described: dict[str, Any] = {name: ds.attrs[name] for name in ("method", "weights", "gauge") if name in ds.attrs}
+    described: dict[str, Any] = {name: ds.attrs[name] for name in _HOW if name in ds.attrs}
     described["E"] = {**_range(ds["E"]), "units": str(ds["E"].attrs.get("units", "adu"))}
     described["G"] = _range(ds["G"])
+    if "E_stderr" in ds and "G_stderr" in ds:
+        described["typical relative error"] = {name: _typical(ds[f"{name}_stderr"] / ds[name]) for name in ("E", "G")}
+    if "rejection" in ds:
+        described["rejected"] = _rejected(ds)
     real = ds["exists"] if "exists" in ds.coords else xr.DataArray(True)
     unknown = {"units": int((ds["G"].isnull() & real).sum()), "exposures": int(ds["E"].isnull().sum())}
     if any(unknown.values()):
@@ -66,6 +74,22 @@ def _fit(ds: xr.Dataset) -> dict[str, Any]:
         elif name in ds:
             described[name] = {str(g): ds[name].values[i].item() for i, g in enumerate(ds["group"].values)}
     return described
+
+
+def _typical(array: xr.DataArray) -> float | None:
+    finite = array.values[np.isfinite(array.values)]
+    return float(np.median(finite)) if finite.size else None
+
+
+def _rejected(ds: xr.Dataset) -> dict[str, int]:
+    """How many events of each kind took cells out."""
+    events, quality = ds["rejection"].values, ds["quality"].values
+    numbers = {
+        str(flag.name): np.unique(events[(quality & np.uint32(flag) != 0) & (events > 0)]).size
+        for flag in Flag
+        if flag & REJECTED
+    }
+    return {name: number for name, number in numbers.items() if number}
 
 
 def _range(array: xr.DataArray) -> dict[str, float | None]:

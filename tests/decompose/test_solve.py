@@ -215,7 +215,7 @@ def test_solving_a_solution_again_changes_nothing_but_its_history():
     assert again.attrs.pop("history").count("solve(") == 2
     assert once.attrs.pop("history").count("solve(") == 1
     xr.testing.assert_identical(again, once)
-    plain = fx.solve(once)
+    plain = fx.solve(once, uncertainty=None)
     assert "group" not in plain.dims
     assert "G_stderr" not in plain
 
@@ -299,7 +299,15 @@ def test_unfinished_alternation_says_so():
         ({"gauge": None}, "gauge is None; it must be"),
         ({"gauge": 1.0}, "gauge is 1.0; it must be"),
         ({"floor": None}, "floor is None"),
-        ({"floor": "estimate"}, "floor is 'estimate'; it must be a number"),
+        ({"floor": "guess"}, "floor is 'guess'; it must be a number from 0 to below 1, or 'estimate'"),
+        ({"floor": 1e-3, "floor_by": "exposure"}, "floor_by needs floor='estimate'"),
+        ({"floor_by": "exposure"}, "only weights='variance' have a floor"),
+        ({"robust": True}, "robust is True; it must be None or 'tukey' or 'huber'"),
+        ({"uncertainty": "guess"}, "uncertainty is 'guess'; it must be one of 'auto', 'none', 'analytic'"),
+        ({"uncertainty": ["analytic", "analytic"]}, "or two different of the last three"),
+        ({"model": "linear"}, "model is 'linear'; it must be 'log' or 'log-link'"),
+        ({"replicates": 1}, "replicates is 1; it must be a whole number, at least 2"),
+        ({"jackknife_block": "moon"}, "jackknife_block is 'moon'; it must be a coordinate along exposure"),
         ({"iterations": "10"}, "iterations is '10'"),
         ({"floor": 1e200}, "floor is 1e[+]200; it must be a number from 0 to below 1"),
     ],
@@ -325,7 +333,7 @@ def test_variance_weights_need_sigma(says):
     ds = night()
     ds["sigma"] = ds.sigma.where(ds.exposure != 102, 0.0)
     with says("NO_SIGMA 6"):
-        sol = fx.solve(ds, weights="variance")
+        sol = fx.solve(ds, weights="variance", floor=0.0)
     assert np.isnan(sol.E.sel(exposure=102))
     assert np.isfinite(fx.solve(ds, weights="variance", floor=1e-3).E).all()
 
@@ -378,9 +386,9 @@ def test_exposure_with_the_lamp_off_is_dark_even_where_a_bias_is_left_over(says,
         dark = dark.drop_vars(["sigma", "counts"])
         ds = ds.drop_vars(["sigma", "counts"])
     with says("NON_POSITIVE 4, NO_SIGNAL 2", "no usable level in exposures 101"):
-        sol = fx.solve(dark, gauge="S0")
+        sol = fx.solve(dark, gauge="S0", uncertainty=None)
     assert np.isnan(sol.E.sel(exposure=101))
-    expected = fx.solve(ds, gauge="S0")
+    expected = fx.solve(ds, gauge="S0", uncertainty=None)
     np.testing.assert_allclose(sol.G, expected.G, rtol=1e-12)
 
 
@@ -401,8 +409,9 @@ def test_faint_unit_is_not_biased_by_dropping_its_faint_cells():
 
 def test_missing_floor_is_told(says):
     ds = night(noise=1e-2)
-    with says(r"scatter .* times more than sigma, counts and floor say.*try floor=0\.0"):
-        fx.solve(ds, weights="variance")
+    with says(r"scatter .* times more than sigma, counts and floor say.*leave floor out"):
+        fx.solve(ds, weights="variance", floor=0.0)
+    assert fx.solve(ds, weights="variance").attrs["floor"] == pytest.approx(1e-2, rel=0.4)
 
 
 @pytest.mark.parametrize("dtype", ["u2", "i4", "f4", "f2"])
