@@ -55,8 +55,8 @@ class Modes(NamedTuple):
     e: xr.DataArray
     """(exposure), to be added to ln E of the plain fit."""
     unit: xr.DataArray
-    """(unit dims, mode); mean weighted with the gauge's shares 0. NaN for a unit without weight, near 0 for one with few
-    cells."""
+    """(unit dims, mode); mean weighted with the gauge's shares 0. NaN for a unit without weight, near 0 for one with
+    few cells."""
     exposure: xr.DataArray
     """(exposure, mode); NaN for an exposure without weight."""
     number: int
