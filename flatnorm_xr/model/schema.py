@@ -75,6 +75,8 @@ class Attribute:
 
 _CELL = "detector[, amplifier], exposure"
 _UNIT = "detector[, amplifier]"
+_AMPLIFIER = "detector, amplifier"
+_AMPLIFIER_CELL = "detector, amplifier, exposure"
 _UNIT_OF_GROUP = "detector[, amplifier][, group]"
 
 VARIABLES: dict[str, Variable] = {
@@ -102,6 +104,15 @@ VARIABLES: dict[str, Variable] = {
         ),
         Variable("quality", _CELL, "u4", None, "quality flags", "measure"),
         Variable("detector_quality", "detector, exposure", "u4", None, "quality flags of the detector", "measure"),
+        Variable(
+            "edge_ratio",
+            _AMPLIFIER_CELL,
+            "f8",
+            "1",
+            "level of the amplifier over the mean of its detector, where amplifiers meet",
+            "measure",
+        ),
+        Variable("edge_ratio_stderr", _AMPLIFIER_CELL, "f8", "1", "standard error of edge_ratio", "measure"),
         Variable("true_E", "exposure", "f8", "level", "simulated exposure level", "simulate"),
         Variable("true_G", _UNIT, "f8", "1", "simulated relative response", "simulate"),
         Variable("E", "exposure", "f8", "level", "exposure level E", "solve"),
@@ -117,6 +128,12 @@ VARIABLES: dict[str, Variable] = {
                 Variable(f"E_stderr_{method}", "exposure", "f8", "level", f"{method} standard error of E", "solve"),
                 Variable(f"G_stderr_{method}", _UNIT_OF_GROUP, "f8", "1", f"{method} standard error of G", "solve"),
             )
+        ),
+        Variable("detector_scale", "detector[, group]", "f8", "1", "geometric mean of G over the amplifiers", "solve"),
+        Variable("detector_scale_stderr", "detector[, group]", "f8", "1", "standard error of detector_scale", "solve"),
+        Variable("amplifier_ratio", f"{_AMPLIFIER}[, group]", "f8", "1", "G over detector_scale", "solve"),
+        Variable(
+            "amplifier_ratio_stderr", f"{_AMPLIFIER}[, group]", "f8", "1", "standard error of amplifier_ratio", "solve"
         ),
         Variable("bgModel", _CELL, "f8", "level", "model level, G times E", "solve"),
         Variable("scales", _CELL, "f8", "level", "scale to divide by before combining", "solve"),
