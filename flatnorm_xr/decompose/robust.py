@@ -13,7 +13,16 @@ from numpy.typing import NDArray
 
 from flatnorm_xr.decompose.connectivity import connect
 from flatnorm_xr.decompose.m_estimate import Psi, m_estimate, refit
-from flatnorm_xr.decompose.scatter import Scatter, Table, leverage_factor, masked_median, moderate, scatter
+from flatnorm_xr.decompose.scatter import (
+    NORMAL_MEDIAN,
+    Scatter,
+    Table,
+    leverage_factor,
+    masked_median,
+    moderate,
+    scatter,
+    smallest_scale,
+)
 from flatnorm_xr.decompose.sweeps import unit_dims
 from flatnorm_xr.decompose.unit_faults import Event, Limits, unit_events
 from flatnorm_xr.flags import Flag
@@ -28,6 +37,9 @@ _ALARMS = 0.01
 _EXPOSURE_ALARMS = 5e-4
 _UNIT_ALARMS = 2e-3
 """The same for exposures and units that scatter too much."""
+
+_REST_ALARMS = 2e-3
+"""Units with a fault whose rest may scatter too much by chance."""
 
 _MOST_EXCESS = 25.0
 """Variance of a unit, in units of the typical one, that is never just the manner of units."""
@@ -47,7 +59,9 @@ _SINGLE = 2
 _MOST_CELLS = 0.2
 _MOST_EXPOSURES = 1 / 3
 _MOST_UNITS = 1 / 2
-"""Shares of a table beyond which the model is at fault and not the cells, exposures or units."""
+_MOST_OF_ALL = 1 / 2
+"""Shares of a table beyond which the model is at fault and not the cells (single, or in runs), exposures, units, all
+together."""
 
 _MEDIAN_EFFICIENCY = 0.37
 """Efficiency of the median absolute residual of an exposure as an estimate of its scatter."""
@@ -96,7 +110,7 @@ def find_faults(parts: Sequence[tuple[xr.DataArray, xr.DataArray]], *, robust: P
 
     * A run of one cell is an outlier, one in the middle too; one that reaches an end of the unit's series is a gain
       jump. The smaller side is the faulty one; of two halves the later, unless the earlier has 5 % less weight.
-    * A unit goes as a whole when more than half of its cells do, 2/5 in several events, or when most of them scatter
+    * A unit goes as a whole when more than half of its cells do (2/5 in several events), or when most of them scatter
       three times as much as those of other units.
     * An exposure goes as a whole, too, when more than half of its cells do.
 
@@ -193,10 +207,14 @@ def _limits(parts: Sequence[_Part], *, scale: float, clean: bool) -> list[Limits
     contrast = -float(stdtrit(pooled.dof, _ALARMS / runs / 2))
     number = np.arange(max(part.weight.shape[1] for part in parts) + 1.0)
     inner = -stdtrit(pooled.dof, _SPLIT_ALARMS / np.maximum(number * (number + 1), 1.0))
-    share = 1 - _UNIT_ALARMS / max(cells.size, 1)
-    excess = np.minimum(fdtri(np.maximum(number, 1.0), min(pooled.dof, of_units.prior), share), _MOST_EXCESS)
-    widened = [own * -stdtrit(dof, _ALARMS / runs / 2) / contrast for own, dof in zip(*of_units[2:], strict=True)]
-    return [Limits(of_units.typical, scales, contrast, inner, excess) for scales in widened]
+    dof = min(pooled.dof, of_units.prior)
+    excess, excess_rest = (
+        np.minimum(fdtri(np.maximum(number, 1.0), dof, 1 - alarms), _MOST_EXCESS)
+        for alarms in (_UNIT_ALARMS / max(cells.size, 1), _REST_ALARMS)
+    )
+    pairs = zip(of_units.scales, of_units.dof, strict=True)
+    widened = [own * -stdtrit(known, _ALARMS / runs / 2) / contrast for own, known in pairs]
+    return [Limits(of_units.typical, scales, contrast, inner, excess, excess_rest) for scales in widened]
 
 
 def _without_events(part: _Part) -> _Part:
@@ -228,8 +246,14 @@ def _without_spoilt_exposures(part: _Part) -> _Part:
     number = ((part.kept > 0) & units[:, np.newaxis]).sum(axis=0)
     lost = number - ((part.used > 0) & units[:, np.newaxis]).sum(axis=0)
     for exposure in np.flatnonzero((2 * lost > number) & (number >= _FEWEST_UNITS)):
-        part = _without_exposure(part, int(exposure), float(lost[exposure]))
+        if len(part.exposures) + 1 <= _most_exposures(part):
+            part = _without_exposure(part, int(exposure), float(lost[exposure]))
     return part
+
+
+def _most_exposures(part: _Part) -> float:
+    """How many exposures may go before the model is at fault."""
+    return max(_MOST_EXPOSURES * float((part.weight > 0).any(axis=0).sum()), 1.0)
 
 
 def _without_odd_exposures(parts: Sequence[_Part]) -> list[_Part]:
@@ -241,9 +265,12 @@ def _without_odd_exposures(parts: Sequence[_Part]) -> list[_Part]:
     from scipy.special import fdtri
 
     sizes = []
+    least = NORMAL_MEDIAN * smallest_scale([part.table for part in parts])
     for part in parts:
-        z = np.abs(part.residual * leverage_factor(part.kept, part.used))
-        sizes.append(masked_median(z, part.used > 0, axis=0))
+        factor = leverage_factor(part.kept, part.used)
+        seen = (part.used > 0) & (factor > 0)
+        size = np.maximum(masked_median(np.abs(part.residual * factor), seen, axis=0), least)
+        sizes.append(np.where(seen.any(axis=0), size, 0.0))
     pooled = np.concatenate(sizes)
     common = float(np.median(pooled[pooled > 0])) if (pooled > 0).any() else 0.0
     share = 1 - _EXPOSURE_ALARMS / max(pooled.size, 1)
@@ -277,19 +304,20 @@ def _too_much(part: _Part) -> float:
     valid = part.weight > 0
     whole = [event for event in part.events if event.flag is Flag.REJECTED_UNIT]
     cells = sum(event.cells.size for event in part.events if event.flag is not Flag.REJECTED_UNIT)
-    exposures, units = int(valid.any(axis=0).sum()), int(valid.any(axis=1).sum())
+    lost = float((part.used == 0)[valid].mean()) if valid.any() else 0.0
     too_many = (
         (len(part.events) - len(whole) > _SINGLE and cells > _MOST_CELLS * valid.sum())
-        or len(part.exposures) > max(_MOST_EXPOSURES * exposures, 1)
-        or len(whole) > _MOST_UNITS * units
+        or len(part.exposures) > _most_exposures(part)
+        or len(whole) > _MOST_UNITS * valid.any(axis=1).sum()
+        or lost > _MOST_OF_ALL
     )
-    return float((part.used == 0)[valid].mean()) if too_many else 0.0
+    return lost if too_many else 0.0
 
 
 def _plain_scale(table: Table) -> float:
     """Root mean square of the standardised residuals of plain least squares."""
-    z = refit(table, table.weight).residual * leverage_factor(table.weight, table.weight)
-    z = z[z != 0]
+    factor = leverage_factor(table.weight, table.weight)
+    z = (refit(table, table.weight).residual * factor)[factor > 0]
     return math.sqrt(float(z @ z) / z.size) if z.size else 0.0
 
 

@@ -47,13 +47,16 @@ _TIED = 1e-6
 _FEWEST = 7
 """Cells of a unit whose own scatter is looked at: among fewer, one fault is not to be told from a noisy unit."""
 
+_FEWEST_LEFT = 3
+"""Cells that must be left of it once faults are out."""
+
 _FEWEST_UNITS = 6
 """Units that can tell how the scatter of units is distributed."""
 
 _LEAST_PRIOR = 4.0
 """Degrees of freedom that the common variance is worth at least: units that differ more are themselves at fault."""
 
-_SURE = 2.0
+_SURE = 3.0
 """Standard errors by which units must differ in scatter before they are taken to differ."""
 
 
@@ -108,12 +111,11 @@ def scatter(tables: Sequence[Table], used: Sequence[Array]) -> Scatter:
     of the efficiency; a median alone would cost 63 %. Real levels have wings: clipping at 3 doubled what the limits
     of real flats came to.
     """
-    pooled = [
-        (table.residual * leverage_factor(table.weight, weight))[weight > 0]
-        for table, weight in zip(tables, used, strict=True)
-    ]
-    size = np.abs(np.concatenate(pooled))
-    size, least = size[size > 0], smallest_scale(tables)
+    pooled = []
+    for table, weight in zip(tables, used, strict=True):
+        factor = leverage_factor(table.weight, weight)
+        pooled.append((table.residual * factor)[(weight > 0) & (factor > 0)])
+    size, least = np.abs(np.concatenate(pooled)), smallest_scale(tables)
     scale = max(robust_scale(size), least)
     for _ in range(20):
         kept = size[size < _CLIP * scale]
@@ -172,21 +174,21 @@ def moderate(tables: Sequence[Table], used: Sequence[Array], *, pooled: Scatter,
 
 def _own_variance(table: Table, used: Array, *, clean: bool) -> tuple[Array, Array]:
     """Variance of each unit by itself and the degrees of freedom it is worth; 0 of them where it cannot be told."""
-    z = table.residual * leverage_factor(table.weight, used)
-    seen = (used > 0) & (z != 0)
+    factor = leverage_factor(table.weight, used)
+    z, seen = table.residual * factor, (used > 0) & (factor > 0)
     number = seen.sum(axis=1)
     if clean:
         own, dof = np.where(seen, z * z, 0.0).sum(axis=1) / np.maximum(number, 1), number - 1.0
     else:
         own = (masked_median(np.abs(z), seen, axis=1) / NORMAL_MEDIAN) ** 2
         dof = _MEDIAN_EFFICIENCY * (number - 1.0)
-    return own, np.where(number >= _FEWEST, dof, 0.0)
+    judged = ((table.weight > 0).sum(axis=1) >= _FEWEST) & (number >= _FEWEST_LEFT)
+    return own, np.where(judged, dof, 0.0)
 
 
 def robust_scale(values: Array) -> float:
-    """Median of the absolute values that are not 0, as a standard deviation; 0 where there are none."""
-    values = np.abs(values[values != 0])
-    return float(np.median(values)) / NORMAL_MEDIAN if values.size else 0.0
+    """Median of the absolute values as a standard deviation; 0 where there are none."""
+    return float(np.median(np.abs(values))) / NORMAL_MEDIAN if values.size else 0.0
 
 
 def smallest_scale(tables: Sequence[Table]) -> float:

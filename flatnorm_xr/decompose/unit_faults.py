@@ -25,8 +25,9 @@ _ERRATIC_REST = 2.0
 """Scatter of a unit, in units of that of the others, at which its cells are not faults but its manner; and of what is
 left of a unit once faults have been taken out, which is tamer than the whole."""
 
-_SEVERAL = 2.5
-"""A unit that loses one cell in so many, in several events, was wrong as a whole."""
+_MANY = 2.5
+_OFTEN = 4
+"""A unit was wrong as a whole that loses one of 2.5 cells, in two events or one for every four cells."""
 
 
 class Limits(NamedTuple):
@@ -42,6 +43,8 @@ class Limits(NamedTuple):
     """|T| of any run within a run, by the number of its cells."""
     excess: Array
     """Variance of a unit over that of the others, by its degrees of freedom."""
+    excess_rest: Array
+    """The same for what is left of a unit that had a fault."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,7 @@ def unit_events(table: Table, used: Array, *, limits: Limits) -> list[Event]:
     """Find the faults of each unit, given what exposures and scatter are.
 
     The unit's run of largest contrast is taken out if it exceeds the limit, then the largest of the rest, until
-    none does. A unit that loses more than half of its cells, half of them by several events, or whose rest scatters
+    none does. A unit that loses more than half of its cells, two of five by several events, or whose rest scatters
     three times as much as the other units, was wrong as a whole.
 
     Parameters
@@ -90,11 +93,11 @@ def unit_events(table: Table, used: Array, *, limits: Limits) -> list[Event]:
             events[unit].append(_event(unit, mask, left[unit] > 0, contrast))
         left[active] = np.where(cells, 0.0, left[active])
         lost = number[active] - (left[active] > 0).sum(axis=1)
-        several = np.array([len(events[unit]) for unit in active.tolist()]) > 1
-        whole[active] = (2 * lost > number[active]) | (several & (_SEVERAL * lost >= number[active]))
+        often = np.array([len(events[unit]) for unit in active.tolist()]) >= np.maximum(2, number[active] / _OFTEN)
+        whole[active] = (2 * lost > number[active]) | (often & (_MANY * lost >= number[active]))
         active = active[~whole[active]]
     touched = np.isin(np.arange(number.size), list(events))
-    whole |= _scatters(residual, np.where(left > 0, plain, 0.0), touched, limits.excess)
+    whole |= _scatters(residual, np.where(left > 0, plain, 0.0), touched, limits)
     found = [event for unit, of_unit in events.items() if not whole[unit] for event in of_unit]
     found.sort(key=lambda event: int(event.cells[0]))
     exposures = table.weight.shape[1]
@@ -169,7 +172,7 @@ def _event(unit: int, cells: Mask, valid: Mask, size: float) -> Event:
     return Event(flag, unit * cells.size + where, float(size))
 
 
-def _scatters(residual: Array, precision: Array, touched: Mask, excess: Array) -> Mask:
+def _scatters(residual: Array, precision: Array, touched: Mask, limits: Limits) -> Mask:
     """Whether what is left of a unit scatters more than chance and its kind allow.
 
     Taking faults out has made the rest look tamer than the unit is, so that less is enough there.
@@ -178,6 +181,7 @@ def _scatters(residual: Array, precision: Array, touched: Mask, excess: Array) -
     mean = (precision * residual).sum(axis=1) / np.where(total > 0, total, 1.0)
     chi2 = (precision * (residual - mean[:, np.newaxis]) ** 2).sum(axis=1)
     dof = np.maximum(number - 1, 1)
-    limit = np.maximum(excess[dof], np.where(touched, _ERRATIC_REST, _ERRATIC) ** 2)
+    usual = np.maximum(limits.excess[dof], _ERRATIC**2)
+    limit = np.where(touched, np.maximum(limits.excess_rest[dof], _ERRATIC_REST**2), usual)
     beyond: Mask = (number >= _FEWEST) & (chi2 > dof * limit)
     return beyond
