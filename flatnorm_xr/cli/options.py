@@ -16,6 +16,7 @@ __all__ = [
     "Camera",
     "Checksum",
     "Clip",
+    "EdgeStrips",
     "Files",
     "MaskOption",
     "Overwrite",
@@ -40,6 +41,7 @@ BiasOption = Annotated[Path | None, typer.Option(help="Bias image to subtract, F
 MaskOption = Annotated[Path | None, typer.Option(help="Bad-pixel mask, FITS; non-zero is bad.")]
 Saturation = Annotated[float | None, typer.Option(help="Raw adu from which a pixel is saturated.")]
 Border = Annotated[int, typer.Option(help="Pixels to leave out along the edges of each detector.")]
+EdgeStrips = Annotated[int, typer.Option(help="Width of strips that compare amplifiers at their borders; 0: none.")]
 Checksum = Annotated[bool, typer.Option("--checksum", help="Record the sha256 of every file.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Fail on a file that cannot be read.")]
 

@@ -30,6 +30,8 @@ class Level:
     sigma: float = nan
     counts: int = 0
     quality: int = 0
+    edge_ratio: float = nan
+    edge_error: float = nan
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class FileLevels:
     provenance: Mapping[str, Any]
 
 
-def assemble(files: Sequence[FileLevels], *, attrs: Mapping[str, Any]) -> xr.Dataset:
+def assemble(files: Sequence[FileLevels], *, attrs: Mapping[str, Any], edges: bool = False) -> xr.Dataset:
     """Put the levels of files of one camera on their cells.
 
     Parameters
@@ -50,6 +52,8 @@ def assemble(files: Sequence[FileLevels], *, attrs: Mapping[str, Any]) -> xr.Dat
         At least one; no (detector, exposure) twice.
     attrs : mapping
         Global attributes.
+    edges : bool
+        Whether amplifiers were compared at their borders.
 
     Returns
     -------
@@ -81,6 +85,8 @@ def assemble(files: Sequence[FileLevels], *, attrs: Mapping[str, Any]) -> xr.Dat
     partial = silent.any(axis=1) & (cells["counts"] > 0).any(axis=1) & (whole["counts"] > 0)
     whole["quality"][partial] |= np.uint32(Flag.PARTIAL)
     cells.update({f"detector_{name}": values for name, values in whole.items()})
+    if edges:
+        cells.update(_edges(files, detectors, exposures, amplifiers))
     return make(cells.pop("background"), units=units, coords=coords, attrs=attrs, **cells)
 
 
@@ -133,6 +139,20 @@ def _fill(
                 for name, value in zip(arrays, (x.level, x.sigma, x.counts, x.quality), strict=True):
                     arrays[name][cell] = value
     return {name: array[:, 0] if amplifiers is None else array for name, array in arrays.items()}
+
+
+def _edges(
+    files: Sequence[FileLevels], detectors: Sequence[Label], exposures: Sequence[Label], amplifiers: Sequence[str]
+) -> dict[str, npt.NDArray[Any]]:
+    """Arrays of the ratios of amplifiers at their borders; NaN where there is none."""
+    row, layer, column = _index(detectors), _index(amplifiers), _index(exposures)
+    ratio, error = np.full((2, len(detectors), len(amplifiers), len(exposures)), np.nan)
+    for one in files:
+        for x in one.levels:
+            if x.amplifier is not None:
+                cell = row[x.detector], layer[x.amplifier], column[one.file.exposure.id]
+                ratio[cell], error[cell] = x.edge_ratio, x.edge_ratio * x.edge_error
+    return {"edge_ratio": ratio, "edge_ratio_stderr": error}
 
 
 def _mark_damage(quality: npt.NDArray[Any], file: FileDescription, row: Mapping[Label, int], column: int) -> None:

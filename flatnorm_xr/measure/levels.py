@@ -9,7 +9,7 @@ import numbers
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +32,8 @@ __all__ = ["Reduction", "measure", "measure_file"]
 SATURATED_FRACTION = 0.01
 """Share of saturated pixels above which a level is flagged."""
 
+_CONFIGURATION = ("statistic", "clip", "iterations", "saturation", "border", "edge_strips")
+
 _ONE_EXPOSURE = datetime.timedelta(minutes=10)
 """Files whose times are farther apart are not of one exposure."""
 
@@ -47,6 +49,7 @@ class Reduction:
     mask: Reference | None = None
     saturation: float | None = None
     border: int = 0
+    edge_strips: int = 0
     checksum: bool = False
 
 
@@ -61,6 +64,7 @@ def measure(
     mask: Any = None,
     saturation: float | None = None,
     border: int = 0,
+    edge_strips: int = 0,
     checksum: bool = False,
     strict: bool = False,
     progress: bool = True,
@@ -90,6 +94,10 @@ def measure(
         Raw adu from which a pixel is saturated, instead of what headers and profile say.
     border : int
         Pixels left out along the edges of each detector.
+    edge_strips : int
+        Width in pixels (32 is usual) of strips on both sides of the borders between amplifiers: adds ``edge_ratio``,
+        how the amplifiers of one detector compare where they meet. It tells gains apart from gradients of the light,
+        which ``background`` cannot. 0 leaves it out.
     checksum : bool
         Also record the sha256 of every file.
     strict : bool
@@ -101,7 +109,9 @@ def measure(
     -------
     Dataset
         ``background``, ``sigma``, ``counts`` and ``quality`` along (detector[, amplifier], exposure), and
-        ``detector_...`` of the whole detectors where there are amplifiers. In adu, or in electron when the profile
+        ``detector_...`` of the whole detectors where there are amplifiers; with ``edge_strips``, ``edge_ratio`` and its
+        standard error (detector, amplifier, exposure), geometric mean 1 over the amplifiers of a detector, NaN for
+        those without a level or a neighbour. In adu, or in electron when the profile
         applies the gain. NaN (with a flag, counts 0) where nothing was measured. Detectors are sorted, exposures are
         sorted by time if all have one, else by id.
 
@@ -119,12 +129,16 @@ def measure(
         Files or images that cannot be read, or that no profile recognises; absent overscan (nothing subtracted), time
         (NaT) or position; no level at all.
     """
-    _check(statistic, clip, iterations, saturation, border)
+    _check(statistic, clip, iterations, saturation, {"border": border, "edge_strips": edge_strips})
     profile = None if camera is None else load_profile(str(camera) if isinstance(camera, os.PathLike) else camera)
     files = _describe_all(find_files(paths, caller="measure"), profile, strict)
     _check_exposures(files)
     _check_duplicates(files)
     _warn_of_absences(files)
+    if edge_strips:
+        from flatnorm_xr.measure.edges import check_places
+
+        check_places(files)
     detectors = list(dict.fromkeys(detector.id for file in files for detector in file.detectors))
     reduction = Reduction(
         statistic=statistic,
@@ -134,6 +148,7 @@ def measure(
         mask=load_reference(mask, what="mask", detectors=detectors),
         saturation=None if saturation is None else float(saturation),
         border=int(border),
+        edge_strips=int(edge_strips),
         checksum=checksum,
     )
     with _progress_bar(len(files), progress) as advance:
@@ -141,13 +156,13 @@ def measure(
     _report_holes(levels, strict)
     configuration = {
         "camera": files[0].profile.name,
-        **{name: getattr(reduction, name) for name in ("statistic", "clip", "iterations", "saturation", "border")},
+        **{name: getattr(reduction, name) for name in _CONFIGURATION},
         "bias": _name_of(bias),
         "mask": _name_of(mask),
         "checksum": checksum,
         "strict": strict,
     }
-    ds = assemble(levels, attrs=_attributes(files, levels, configuration))
+    ds = assemble(levels, attrs=_attributes(files, levels, configuration), edges=edge_strips > 0)
     _warn_of_nothing(ds)
     return ds
 
@@ -225,8 +240,13 @@ def _measure_detector(
     yield level(None, slice(None), sum(pixels.saturated), all(pixels.readable))
     if file.profile.has_amplifiers:
         parts = zip(detector.amplifiers, pixels.slices, pixels.saturated, pixels.readable, strict=True)
-        for amplifier, part, saturated, readable in parts:
-            yield level(amplifier.name, part, saturated, readable)
+        levels = [level(amplifier.name, part, count, whole) for amplifier, part, count, whole in parts]
+        if reduction.edge_strips:
+            from flatnorm_xr.measure.edges import with_edges
+
+            options = {name: getattr(reduction, name) for name in ("statistic", "clip", "iterations")}
+            levels = with_edges(levels, pixels, detector, width=reduction.edge_strips, options=options)
+        yield from levels
 
 
 def _unreadable(detector: Detector, profile: Profile) -> Iterator[Level]:
@@ -235,7 +255,9 @@ def _unreadable(detector: Detector, profile: Profile) -> Iterator[Level]:
         yield Level(detector.id, name, quality=Flag.UNREADABLE)
 
 
-def _check(statistic: str, clip: float, iterations: int, saturation: float | None, border: int) -> None:
+def _check(
+    statistic: str, clip: float, iterations: int, saturation: float | None, widths: Mapping[str, object]
+) -> None:
     """Refuse wrong keywords before any file is opened."""
     import numpy as np
 
@@ -247,9 +269,10 @@ def _check(statistic: str, clip: float, iterations: int, saturation: float | Non
     ):
         msg = f"measure: saturation must be a positive number of raw adu, not {saturation!r}"
         raise FlatnormError(msg)
-    if not isinstance(border, numbers.Integral) or isinstance(border, bool) or border < 0:
-        msg = f"measure: border must be a number of pixels, 0 or more, not {border!r}"
-        raise FlatnormError(msg)
+    for name, pixels in widths.items():
+        if not isinstance(pixels, numbers.Integral) or isinstance(pixels, bool) or pixels < 0:
+            msg = f"measure: {name} must be a number of pixels, 0 or more, not {pixels!r}"
+            raise FlatnormError(msg)
 
 
 def _describe_all(paths: Sequence[str], given: Profile | None, strict: bool) -> list[FileDescription]:
