@@ -51,9 +51,10 @@ class Modes(NamedTuple):
     """
 
     g: xr.DataArray
-    """(unit dims), to be added to ln G of the plain fit; its mean weighted with the gauge's shares is 0."""
+    """(unit dims), to be added to ln G of the plain fit; its mean weighted with the gauge's shares is 0. 0 for a unit
+    without weight."""
     e: xr.DataArray
-    """(exposure), to be added to ln E of the plain fit."""
+    """(exposure), to be added to ln E of the plain fit; 0 for an exposure without weight."""
     unit: xr.DataArray
     """(unit dims, mode); mean weighted with the gauge's shares 0. NaN for a unit without weight, near 0 for one with
     few cells."""
@@ -66,6 +67,12 @@ class Modes(NamedTuple):
     """(number), 0 modes and more: root of the weighted mean square residual of cells left out of the fit."""
     iterations: int
     converged: bool
+
+    @property
+    def correction(self) -> xr.DataArray:
+        """What the modes add to ln G + ln E, (unit dims, exposure); 0 where unit or exposure has no weight."""
+        added: xr.DataArray = xr.dot(self.unit.fillna(0.0), self.exposure.fillna(0.0), dim="mode")
+        return added
 
 
 @dataclass(frozen=True)
@@ -168,8 +175,8 @@ def fit_modes(
     offset = float(table.share @ state.g / table.share.sum())
     of_unit, of_exposure = _Place(weight, units, seen_unit), _Place(weight, ["exposure"], seen_exposure)
     return Modes(
-        g=of_unit.put(state.g - offset),
-        e=of_exposure.put(state.e + offset),
+        g=of_unit.put(state.g - offset).fillna(0.0),
+        e=of_exposure.put(state.e + offset).fillna(0.0),
         unit=of_unit.put(a),
         exposure=of_exposure.put(b),
         number=number,

@@ -36,7 +36,7 @@ def equal_share(weight):
 
 
 def correction(found):
-    return (found.g + found.e + (found.unit * found.exposure).sum("mode")).transpose(*DIMS)
+    return (found.g + found.e + found.correction).transpose(*DIMS)
 
 
 def plain_residual(levels, weight):
@@ -144,7 +144,9 @@ def test_unit_and_exposure_without_weight_have_no_mode_and_lonely_ones_hardly_an
     weight[3], weight[:, 4], weight[5, 1:] = 0.0, 0.0, 0.0
     found = fit_modes(levels.where(weight > 0), weight, modes=2, gauge_share=equal_share(weight))
     assert found.unit[3].isnull().all()
-    assert found.g[3].isnull()
+    assert found.g[3] == 0
+    assert (found.correction.isel(detector=3) == 0).all()
+    assert np.isfinite(found.correction).all()
     assert found.exposure[4].isnull().all()
     assert np.isfinite(found.unit[5]).all()
     assert rms(found.unit[5]) < 3 * rms(found.unit)
