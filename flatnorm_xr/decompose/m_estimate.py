@@ -28,6 +28,10 @@ Psi = Literal["tukey", "huber"]
 _TUNING = {"tukey": 4.685, "huber": 1.345}
 """Constants of the two psi functions: each keeps 95 % of the efficiency of least squares on normal errors."""
 
+_REDUNDANT = 0.58
+"""Degrees of freedom a cell below which Tukey's psi, which may forget any cell, can fit a few cells exactly and call
+the others wrong: there Huber's, whose fit is unique, takes its place."""
+
 _POLISHES = 3
 _REWEIGHTINGS = 30
 _SETTLED = 0.01
@@ -41,7 +45,9 @@ _TOLERANCE = 1e-6
 def m_estimate(tables: Sequence[Table], *, robust: Psi, polish: bool = True) -> list[Table]:
     """Fit ln G and ln E to each table by an M-estimate that starts from a median polish.
 
-    ``polish=False`` starts from the residuals as they are, which are those of an earlier estimate.
+    Tukey's psi goes on from where Huber's, which has one solution only, has led: where units and exposures are tied
+    in a chain a median polish is far off. ``polish=False`` starts from the residuals as they are, which are those of
+    an earlier estimate.
 
     One scale holds for all tables. Each reweighting solves its least-squares problem, so that tables whose units
     and exposures are tied weakly come out right too; what is carried from one to the next are residuals.
@@ -58,10 +64,20 @@ def m_estimate(tables: Sequence[Table], *, robust: Psi, polish: bool = True) -> 
         scale = max(_first_scale(tables), least)
     else:
         scale = max(_typical(tables, factors), least)
+    forms: list[Psi] = [robust if _redundancy(table.weight) >= _REDUNDANT else "huber" for table in tables]
+    if polish and "tukey" in forms:
+        tables, scale = _reweighted(tables, factors, ["huber"] * len(tables), scale=scale, least=least)
+    return _reweighted(tables, factors, forms, scale=scale, least=least)[0]
+
+
+def _reweighted(
+    tables: list[Table], factors: Sequence[Array], forms: Sequence[Psi], *, scale: float, least: float
+) -> tuple[list[Table], float]:
+    """Iterate until E is settled: the tables, and the scale of their residuals."""
     for _ in range(_REWEIGHTINGS):
         moved, fitted = 0.0, []
-        for table, factor in zip(tables, factors, strict=True):
-            psi = _psi(table.residual * factor / scale, robust)
+        for table, factor, form in zip(tables, factors, forms, strict=True):
+            psi = _psi(table.residual * factor / scale, form)
             new, step = _refit(table, table.weight * psi)
             moved = max(moved, float((np.abs(step) * factor.max(axis=0, initial=0.0)).max(initial=0.0)))
             fitted.append(new)
@@ -69,7 +85,7 @@ def m_estimate(tables: Sequence[Table], *, robust: Psi, polish: bool = True) -> 
         scale = max(_typical(tables, factors), least)
         if moved < _SETTLED * before:
             break
-    return tables
+    return tables, scale
 
 
 def refit(table: Table, weight: Array) -> Table:
@@ -115,6 +131,11 @@ def _median_polish(table: Table) -> Table:
         residual = residual - masked_median(residual, valid, axis=0)
         residual = residual - masked_median(residual, valid, axis=1)[:, np.newaxis]
     return Table(residual, table.weight)
+
+
+def _redundancy(weight: Array) -> float:
+    """Degrees of freedom a cell."""
+    return degrees_of_freedom(weight) / max(int((weight > 0).sum()), 1)
 
 
 def _typical(tables: Sequence[Table], factors: Sequence[Array]) -> float:

@@ -53,6 +53,10 @@ _FEWEST_EXPOSURES = 3
 _FEWEST_UNITS = 4
 """Exposures of a table, and units of an exposure, below which no whole exposure can be told from the others."""
 
+_FEWEST_FREE = 2.6
+"""Degrees of freedom that fitting must leave an exposure for its scatter to be judged: 4 units will do where they were
+in 8 exposures or more, 5 in 3."""
+
 _SINGLE = 2
 """Events that are never too many."""
 
@@ -270,7 +274,8 @@ def _without_odd_exposures(parts: Sequence[_Part]) -> list[_Part]:
         factor = leverage_factor(part.kept, part.used)
         seen = (part.used > 0) & (factor > 0)
         size = np.maximum(masked_median(np.abs(part.residual * factor), seen, axis=0), least)
-        sizes.append(np.where(seen.any(axis=0), size, 0.0))
+        kept = np.divide(part.kept, factor**2, out=np.zeros_like(factor), where=seen)
+        sizes.append(np.where(kept.sum(axis=0) >= _FEWEST_FREE, size, 0.0))
     pooled = np.concatenate(sizes)
     common = float(np.median(pooled[pooled > 0])) if (pooled > 0).any() else 0.0
     share = 1 - _EXPOSURE_ALARMS / max(pooled.size, 1)
@@ -343,8 +348,8 @@ def _tied(part: _Part) -> tuple[Event, ...]:
             unit, exposure = np.divmod(event.cells, n_exposures)
             members = np.concatenate([after[unit], after[n_units + exposure]])
             cutting.append(np.unique(members[members >= 0]).size > 1)
-        candidates = [event for event, cuts in zip(events, cutting, strict=True) if cuts or not any(cutting)]
-        events.remove(min(candidates, key=_certainty))
+        candidates = [k for k, cuts in enumerate(cutting) if cuts or not any(cutting)]
+        events.pop(min(candidates, key=lambda k: _certainty(events[k])))
     return tuple(events)
 
 

@@ -41,6 +41,12 @@ _CLIPPED_VARIANCE = 1 - 2 * _CLIP * math.exp(-(_CLIP**2) / 2) / math.sqrt(2 * ma
 _SMALLEST = 1e-10
 """Relative scatter of a cell below which differences are rounding, or quantised input."""
 
+_FAIR = 0.05
+"""Relative error of the sum of what fitting leaves at which leverages are worked out in full."""
+
+_LARGEST_MATRIX = 500
+"""Exposures up to which that is done."""
+
 _TIED = 1e-6
 """Share of its own variance that the residual of a cell must keep to say anything."""
 
@@ -92,8 +98,9 @@ class UnitScatter(NamedTuple):
 def leverage_factor(weight: Array, used: Array) -> Array:
     """Factor that turns residuals of a fit into standardised ones: root of weight over what fitting leaves of variance.
 
-    The leverage is that of a complete table, ``1 - h = (1 - w / W_unit) (1 - w / W_exposure)``: exact for equal
-    weights. 0 for cells without weight and for those that their own fit hides.
+    The leverage is that of a complete table, ``1 - h = (1 - w / W_unit) (1 - w / W_exposure)``, which is exact for
+    equal weights; where that does not add up to the degrees of freedom, because units and exposures are tied weakly,
+    it is taken from the normal equations. 0 for cells without weight and for those that their own fit hides.
 
     Parameters
     ----------
@@ -101,7 +108,21 @@ def leverage_factor(weight: Array, used: Array) -> Array:
         Weights of the cells, and of the fit: a cell whose weight is 0 there is outside it.
     """
     kept = (1 - used * inverse(used.sum(axis=1))[:, np.newaxis]) * (1 - used * inverse(used.sum(axis=0)))
+    left = degrees_of_freedom(used)
+    if abs(float(kept.sum(where=used > 0)) - left) > _FAIR * left and weight.shape[1] <= _LARGEST_MATRIX:
+        kept = 1 - used * _fitted_variance(used)
     return np.sqrt(np.divide(weight, kept, out=np.zeros_like(weight), where=kept > _TIED))
+
+
+def _fitted_variance(used: Array) -> Array:
+    """Variance of ln G + ln E of each cell for weights that are inverse variances, by inverting normal equations."""
+    per_unit = inverse(used.sum(axis=1))[:, np.newaxis]
+    share = used * per_unit
+    covariance = np.linalg.pinv(np.diag(used.sum(axis=0)) - used.T @ share, rcond=1e-12, hermitian=True)
+    spread = share @ covariance
+    of_unit = per_unit[:, 0] + np.einsum("ij,ij->i", spread, share)
+    variance: Array = of_unit[:, np.newaxis] + np.diagonal(covariance) - 2 * spread
+    return variance
 
 
 def scatter(tables: Sequence[Table], used: Sequence[Array]) -> Scatter:

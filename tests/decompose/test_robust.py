@@ -511,3 +511,16 @@ def test_many_small_clean_groups_are_clean(missing):
         parts = [Night(10, 4, seed=100 * seed + k, missing=missing).part for k in range(16)]
         alarms.append(any(faults.rejection.any() for faults in find_faults(parts, robust="tukey")))
     assert np.mean(alarms) <= 0.05
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("shape", "width"), [((12, 12), 4), ((30, 30), 8), ((62, 40), 7)])
+def test_clean_chains_of_exposures_are_clean(shape, width):
+    units, exposures = shape
+    i, j = np.indices(shape)
+    alarms = []
+    for seed in range(100):
+        night = Night(*shape, seed=seed)
+        night.weight[(j * units // exposures - i) % units >= width] = 0.0
+        alarms.append(bool(night.find()))
+    assert np.mean(alarms) <= 0.06
