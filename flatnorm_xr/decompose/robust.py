@@ -105,15 +105,17 @@ class _Part:
 def find_faults(parts: Sequence[tuple[xr.DataArray, xr.DataArray]], *, robust: Psi) -> list[Faults]:
     """Find what does not follow the outer product, and say what kind of fault it is.
 
-    An M-estimate (`flatnorm_xr.decompose.m_estimate`) that starts from a median polish gives residuals that faults cannot drag. Whole exposures come
-    first: those whose median absolute residual is larger than that of the others by more than chance, and than
-    exposures differ anyway. Then, unit by unit, the run of exposures that stands off the rest of the unit's series
-    the most, T = (mean in - mean out) / sqrt(1/W_in + 1/W_out), is taken out if |T| exceeds a limit that all runs
-    of all units together exceed in 1 % of nights; and again, until none does. Then least squares without what was
-    found gives better residuals and a better scale, and the search is made anew, until nothing changes.
+    An M-estimate that starts from a median polish (`flatnorm_xr.decompose.m_estimate`) gives residuals that faults
+    cannot drag. Whole exposures come first: those whose median absolute residual is larger than that of the others by
+    more than chance, and than exposures differ anyway. Then, unit by unit, the run of exposures that stands off the
+    rest of the unit's series the most, T = (mean in - mean out) / sqrt(1/W_in + 1/W_out), is taken out if |T| exceeds
+    a limit that all runs of all units together exceed in 1 % of nights; and again, until none does. Then least
+    squares without what was found gives better residuals and a better scale, and the search is made anew, until
+    nothing changes.
 
     * One cell is an outlier, and so is a run in the middle of the series; a run that reaches an end of the unit's
-      measured cells is a gain jump. The smaller side is the faulty one; of two halves the later, unless the earlier has 5 % less weight.
+      measured cells is a gain jump. The smaller side is the faulty one; of two halves the later, unless the earlier
+      has 5 % less weight.
     * A unit goes as a whole when more than half of its cells do (2/5 in several events), or when most of them scatter
       three times as much as those of other units.
     * An exposure goes as a whole, too, when more than half of its cells do.
