@@ -1,0 +1,78 @@
+"""The text of a diagnosis: a line a test, and the verdict."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+
+from flatnorm_xr.errors import FlatnormError
+
+__all__ = ["describe"]
+
+
+def describe(diagnosis: xr.Dataset) -> str:
+    """Write a diagnosis out: what was tested, a line for each test, and the verdict.
+
+    Parameters
+    ----------
+    diagnosis : Dataset
+        What `flatnorm_xr.diagnose` returns.
+
+    Returns
+    -------
+    str
+        Lines without a line end after the last. A star marks tests that fail after Holm's adjustment.
+
+    Raises
+    ------
+    FlatnormError
+        It is no diagnosis.
+
+    Examples
+    --------
+    >>> import flatnorm_xr as fx
+    >>> from flatnorm_xr.decompose.structure import describe, diagnose
+    >>> sol = fx.solve(fx.simulate(n_detectors=30, n_exposures=10, seed=5))
+    >>> print(describe(diagnose(sol, permutations=99)).splitlines()[0])
+    30 units x 10 exposures, 300 cells, 261 degrees of freedom
+    """
+    if not isinstance(diagnosis, xr.Dataset) or "verdict" not in diagnosis.attrs or "sentence" not in diagnosis:
+        msg = "describe: diagnosis is not what diagnose returns; pass diagnose(solution)"
+        raise FlatnormError(msg)
+    lines = [_counted(diagnosis), "", *_table(diagnosis), ""]
+    return "\n".join([*lines, f"verdict: {diagnosis.attrs['verdict']}"])
+
+
+def _counted(diagnosis: xr.Dataset) -> str:
+    attrs = diagnosis.attrs
+    groups = f" in {attrs['groups']} groups solved by themselves" if attrs["groups"] > 1 else ""
+    rejected = f", {attrs['rejected_cells']} rejected" if attrs["rejected_cells"] else ""
+    return (
+        f"{attrs['units']} units x {attrs['exposures']} exposures{groups}, {attrs['cells']} cells{rejected}, "
+        f"{attrs['dof']} degrees of freedom"
+    )
+
+
+def _table(diagnosis: xr.Dataset) -> list[str]:
+    alpha = float(diagnosis.attrs["alpha"])
+    rows = [("test", "p", "Holm", " ", "finding")]
+    for k in range(diagnosis.sizes["test"]):
+        one = diagnosis.isel(test=k)
+        adjusted = float(one["p_holm"])
+        rows.append(
+            (
+                str(one["test"].values),
+                _p(float(one["p_value"])),
+                _p(adjusted),
+                "*" if adjusted < alpha else " ",
+                str(one["sentence"].values),
+            )
+        )
+    widths = [max(len(row[k]) for row in rows) for k in range(4)]
+    return ["  ".join([*(cell.ljust(w) for cell, w in zip(row, widths, strict=False)), row[4]]) for row in rows]
+
+
+def _p(value: float) -> str:
+    if np.isnan(value):
+        return "-"
+    return f"{value:.2g}" if value >= 1e-4 else f"{value:.0e}"
