@@ -11,7 +11,10 @@ from flatnorm_xr.camera.inspect import inspect
 from flatnorm_xr.decompose.alternation import Scales, measure_scales
 from flatnorm_xr.decompose.confidence import covariance, interval
 from flatnorm_xr.decompose.connectivity import bridges
+from flatnorm_xr.decompose.hierarchy import hierarchy
+from flatnorm_xr.decompose.rejections import rejections
 from flatnorm_xr.decompose.solve import solve
+from flatnorm_xr.decompose.structure import describe, diagnose
 from flatnorm_xr.decompose.variance import pulls
 from flatnorm_xr.errors import (
     CameraError,
@@ -43,7 +46,10 @@ __all__ = [
     "__version__",
     "bridges",
     "covariance",
+    "describe",
+    "diagnose",
     "export",
+    "hierarchy",
     "inspect",
     "interval",
     "make",
@@ -52,6 +58,7 @@ __all__ = [
     "open",
     "pulls",
     "read_table",
+    "rejections",
     "save",
     "simulate",
     "simulate_night",

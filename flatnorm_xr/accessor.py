@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import xarray as xr
 
@@ -27,6 +27,42 @@ class FlatnormAccessor:
         from flatnorm_xr.decompose.solve import solve
 
         return solve(self._ds, **keywords)
+
+    def rejections(self) -> Any:
+        """List the faults that were left out; see `flatnorm_xr.rejections`."""
+        from flatnorm_xr.decompose.rejections import rejections
+
+        return rejections(self._ds)
+
+    def diagnose(self, **keywords: Any) -> xr.Dataset:
+        """Test whether background = G E; see `flatnorm_xr.diagnose`."""
+        from flatnorm_xr.decompose.structure import diagnose
+
+        return diagnose(self._ds, **keywords)
+
+    def pulls(self) -> xr.DataArray:
+        """Divide residuals by their standard deviations; see `flatnorm_xr.pulls`."""
+        from flatnorm_xr.decompose.variance import pulls
+
+        return pulls(self._ds)
+
+    def interval(self, level: float = 0.68) -> xr.Dataset:
+        """Find intervals of E and G by Student's t; see `flatnorm_xr.interval`."""
+        from flatnorm_xr.decompose.confidence import interval
+
+        return interval(self._ds, level)
+
+    def covariance(self, name: Literal["G", "E"] = "G", **keywords: Any) -> xr.DataArray:
+        """Find the covariance of all ln G or ln E; see `flatnorm_xr.covariance`."""
+        from flatnorm_xr.decompose.confidence import covariance
+
+        return covariance(self._ds, name, **keywords)
+
+    def hierarchy(self) -> xr.Dataset:
+        """Split G into detectors and amplifiers; see `flatnorm_xr.hierarchy`."""
+        from flatnorm_xr.decompose.hierarchy import hierarchy
+
+        return hierarchy(self._ds)
 
     def validate(self, **keywords: Any) -> None:
         """Check against the data model; see `flatnorm_xr.validate`."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
 import flatnorm_xr as fx
@@ -65,3 +68,42 @@ def test_one_lamp_at_a_time_from_the_shell(arms, tmp_path, arm, smallest, larges
 
 def calibration_groups(sol):
     return sol.isel(group=sol.group.str.startswith("CALIB").values)
+
+
+@pytest.mark.filterwarnings("ignore::flatnorm_xr.FlatnormWarning")
+@pytest.mark.parametrize(("arm", "left"), [("R", 0.006), ("Z", 0.011), ("B", 0.015)])
+def test_four_lamps_light_the_focal_plane_from_four_sides(arms, arm, left):
+    ds = calibration_lamps(fx.read_table(arms / f"{arm}.csv", units="adu"))
+    angle = np.radians(36 * np.array([int(str(label).lstrip("BRZbrz")) for label in ds.detector.values]))
+    ds = ds.assign_coords(x=("detector", 400 * np.cos(angle)), y=("detector", 400 * np.sin(angle)))
+    together = fx.solve(ds)
+    assert 0.055 <= together.attrs["rms_residual"] < 0.0605
+    diagnosis = fx.diagnose(together)
+    plane = diagnosis.sel(test="plane")
+    assert float(plane.p_value) < 0.01
+    assert float(plane.share) >= 0.85
+    assert diagnosis.attrs["verdict"].startswith("the 4 lamps light the focal plane differently")
+    assert re.search(r"a plane is 9\d % of it", diagnosis.attrs["verdict"])
+    alone = fx.diagnose(together.drop_vars("lamp"))
+    assert alone.attrs["verdict"].startswith("residuals follow a plane across the focal plane")
+    each = fx.solve(ds, by="lamp")
+    assert float(np.sqrt((each.residual**2).mean())) <= left
+
+
+@pytest.mark.filterwarnings("ignore::flatnorm_xr.FlatnormWarning")
+def test_guide_cameras_that_err_are_named_among_eight_that_agree_to_parts_in_a_hundred_thousand(shared):
+    table = pd.read_csv(shared / "data" / "desi-gfa" / "gfa_rescale_factors.csv")
+    levels = table.pivot(index="detector", columns="expid", values="rel_level")
+    ds = fx.make(levels.values, coords={"detector": levels.index.values.astype(str), "exposure": levels.columns.values})
+    # what was published is relative to the median of each four exposures of one camera
+    ds = ds.assign_coords(group=("exposure", np.arange(64) // 4))
+    sol = fx.solve(ds, by="group", robust="tukey")
+    scatter = 1.4826 * abs(sol.residual - sol.residual.median("exposure")).median("exposure")
+    bad = sol.detector.isin(["GUIDE3", "GUIDE7"])
+    assert (scatter.where(~bad, 3e-5) > 1.5e-5).all()
+    assert (scatter.where(~bad, 3e-5) < 4e-5).all()
+    assert (scatter.where(bad, 1) > 5e-4).all()
+    table = fx.rejections(sol)
+    units = table.detector[table.kind == "unit"].value_counts()
+    assert (units[["GUIDE3", "GUIDE7"]] >= 12).all()
+    assert (units.drop(["GUIDE3", "GUIDE7"]) <= 2).all()

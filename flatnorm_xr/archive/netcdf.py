@@ -40,7 +40,7 @@ _FLAG_ATTRIBUTES = ("flag_masks", "flag_values")
 
 
 def save(ds: xr.Dataset, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
-    """Write a dataset of measurements or a solution to a NetCDF file.
+    """Write measurements, a solution or a diagnosis to a NetCDF file.
 
     The file appears whole or not at all, also when the disk fills up or the process is killed. `open` gives the
     dataset back identical.
@@ -77,7 +77,7 @@ def save(ds: xr.Dataset, path: str | os.PathLike[str], *, overwrite: bool = Fals
     >>> open(save(ds, folder / "levels.nc")).identical(ds)
     True
     """
-    validate(ds, caller="save")
+    validate(ds, caller="save", needs_levels="verdict" not in ds.attrs)
     check_attributes(ds, caller="save")
     problems = list(_not_storable(ds))
     if problems:
@@ -139,7 +139,7 @@ def open(path: str | os.PathLike[str], *, chunks: Any = None) -> xr.Dataset:
         if chunks is None:
             ds = ds.load()
             _check_written(ds, path)
-            validate(ds, caller=f"open: {path}")
+            validate(ds, caller=f"open: {path}", needs_levels="verdict" not in ds.attrs)
     except FlatnormError:
         raw.close()
         raise

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from flatnorm_xr import __version__
-from flatnorm_xr.cli import demo, export, inspect, measure, plot, run, solve
+from flatnorm_xr.cli import demo, diagnose, export, inspect, measure, plot, run, solve
 from flatnorm_xr.cli.console import state
 
 __all__ = ["app", "main"]
@@ -25,7 +25,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo, run, inspect, measure, solve, plot, export):
+for command in (demo, run, inspect, measure, solve, diagnose, plot, export):
     app.command(name=command.__name__.rpartition(".")[2], epilog=command.EXAMPLE)(command.command)
 
 

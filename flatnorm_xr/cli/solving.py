@@ -73,6 +73,7 @@ def _options(
     ] = None,
     replicates: Annotated[int, typer.Option(help="Of the bootstrap.")] = 200,
     seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
+    hierarchy: Annotated[bool, typer.Option("--hierarchy", help="Split G into detectors and amplifiers.")] = False,
     on_disconnected: Annotated[OnDisconnected, typer.Option(help="Sets of units that share no exposure.")] = "raise",
 ) -> None:
     """Carry the options; never called."""

@@ -14,7 +14,6 @@ from flatnorm_xr.decompose.connectivity import Components, connect, disconnected
 from flatnorm_xr.decompose.covariance import gauge_gradient
 from flatnorm_xr.decompose.gauge import Gauge, gauge_mean, gauge_offset, gauge_weights
 from flatnorm_xr.decompose.modes import Modes, fit_modes
-from flatnorm_xr.decompose.rejected import with_rejected
 from flatnorm_xr.decompose.sweeps import NormalEquations, unit_dims
 from flatnorm_xr.decompose.uncertainty import Errors, Method, Resampling, estimate_errors, method_for
 
@@ -69,7 +68,6 @@ def fit_group(
     options: FitOptions,
     known_variance: bool = False,
     within: str = "",
-    rejected: xr.DataArray | None = None,
     resampling: Resampling | None = None,
 ) -> Fit:
     """Fit ln B = ln G + ln E to the exposures of one group.
@@ -87,9 +85,6 @@ def fit_group(
         Whether the weights are inverse variances, so that errors can be told even when no degree of freedom is left.
     within : str
         Words that name the group in an error.
-    rejected : DataArray, same dims, optional
-        Weights of the cells that were taken out, 0 elsewhere: a unit or exposure of which nothing else is left is
-        given the G or E that they say, and takes no part in anything.
     resampling : Resampling, optional
         How exposures are left out or drawn; in the order that they have when absent.
 
@@ -117,20 +112,15 @@ def fit_group(
     residual = bare_y - g
     residual -= e
     dof = int(np.count_nonzero(measured)) - int((found.unit >= 0).sum()) - int((found.exposure >= 0).sum()) + number
-    modes, correction = None, xr.DataArray(0.0)
+    modes = None
     if options.modes != 0:
         modes = fit_modes(residual, bare_weight, modes=options.modes, gauge_share=bare_share, seed=options.seed)
         g, e = _in_gauge(g + modes.g, e + modes.e, found, bare_share, mean=mean)
-        correction = modes.correction.transpose(*bare_y.dims)
-        residual = bare_y - g - e - correction
+        residual = bare_y - g - e - modes.correction.transpose(*bare_y.dims)
         dof -= modes.parameters
     chi2 = float(xr.dot(bare_weight, residual, residual).compute())
     factor = chi2 / dof if dof > 0 else (1.0 if known_variance else np.nan)
-    G_known, E_known = found.unit >= 0, found.exposure >= 0
-    if rejected is not None and number == 1:
-        g, e, G_known, E_known = with_rejected(g, e, found, bare_y, _without_labels(rejected), factor=factor)
-        residual = bare_y - g - e - correction
-    G = xr.ufuncs.exp(g).where(G_known).transpose(*unit_dims(g))
+    G = xr.ufuncs.exp(g).where(found.unit >= 0).transpose(*unit_dims(g))
     methods = _methods(options, int((found.exposure >= 0).sum()))
     errors = [
         estimate_errors(
@@ -138,7 +128,7 @@ def fit_group(
             equations,
             found,
             residual=residual,
-            gradient=gauge_gradient(bare_share, G.where(found.unit >= 0), mean=mean),
+            gradient=gauge_gradient(bare_share, G, mean=mean),
             factor=factor,
             dof=dof,
             resampling=resampling or Resampling(np.arange(y.sizes["exposure"])),
@@ -147,7 +137,7 @@ def fit_group(
     ]
     return Fit(
         G=_with_labels(G, y),
-        E=_with_labels(xr.ufuncs.exp(e).where(E_known), y),
+        E=_with_labels(xr.ufuncs.exp(e).where(found.exposure >= 0), y),
         errors=[Errors(*(_labelled(part, y) for part in error)) for error in errors],
         methods=methods,
         components=components,

@@ -14,9 +14,12 @@ from flatnorm_xr.decompose.variance import check_solution
 from flatnorm_xr.errors import FlatnormError
 from flatnorm_xr.model.schema import attributes_of
 
-__all__ = ["hierarchy", "split_response"]
+__all__ = ["hierarchy", "split_response", "with_hierarchy"]
 
 _SWEEPS = 50
+
+_OF_SOLUTION = ("detector_scale", "detector_scale_stderr", "amplifier_ratio", "amplifier_ratio_stderr")
+"""What a solution may hold of it."""
 
 
 def split_response(G: xr.DataArray, *, counted: xr.DataArray | None = None) -> tuple[xr.DataArray, xr.DataArray]:
@@ -55,6 +58,12 @@ def split_response(G: xr.DataArray, *, counted: xr.DataArray | None = None) -> t
     scale = xr.ufuncs.exp(_mean(g, counted)).rename("detector_scale")
     ratio = (G / scale).transpose(*G.dims).rename("amplifier_ratio")
     return scale.assign_attrs(attributes_of("detector_scale")), ratio.assign_attrs(attributes_of("amplifier_ratio"))
+
+
+def with_hierarchy(solution: xr.Dataset) -> xr.Dataset:
+    """Put detector_scale, amplifier_ratio and their errors into a solution."""
+    found = hierarchy(solution)
+    return solution.assign({name: found[name] for name in _OF_SOLUTION if name in found})
 
 
 def hierarchy(solution: xr.Dataset) -> xr.Dataset:

@@ -2,67 +2,58 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import replace
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from flatnorm_xr.decompose.connectivity import Components
+from flatnorm_xr.decompose.fit import Fit
 from flatnorm_xr.decompose.sweeps import ratio, unit_dims
 
-__all__ = ["WithRejected", "agreed_level", "with_rejected"]
+__all__ = ["agreed_level", "with_rejected"]
 
 _TUKEY = 4.685
 _STEPS = 20
 
 
-class WithRejected(NamedTuple):
-    """ln G and ln E, those of rejected units and exposures filled in, and which of them are known now."""
-
-    g: xr.DataArray
-    e: xr.DataArray
-    g_known: xr.DataArray
-    e_known: xr.DataArray
-
-
-def with_rejected(
-    g: xr.DataArray,
-    e: xr.DataArray,
-    components: Components,
-    y: xr.DataArray,
-    rejected: xr.DataArray,
-    *,
-    factor: float,
-) -> WithRejected:
-    """Give what was rejected whole a ln G or ln E from its own cells, so that its residuals can be seen.
+def with_rejected(fit: Fit, y: xr.DataArray, rejected: xr.DataArray, *, scale: float) -> Fit:
+    """Give what was rejected whole a G or E from its own cells, so that its residuals can be seen.
 
     A rejected unit is given the level that most of its cells agree on (`agreed_level`): the mean of a unit that errs
-    may be a level that it never had. A rejected exposure is given its mean light.
+    may be a level that it never had. A rejected exposure is given its mean light. Where sets of units share no exposure
+    nothing is given.
 
     Parameters
     ----------
-    g, e : DataArray, (unit dims) and (exposure)
-        Of the fit; anything where ``components`` is -1.
-    components : Components
+    fit : Fit
+        Of the cells that were not rejected.
     y, rejected : DataArray, (unit dims, exposure)
         ln(background), and the weights that rejected cells would have had, 0 elsewhere.
-    factor : float
-        Variance factor of the fit.
+    scale : float
+        Variance of a cell of weight 1.
     """
-    units, in_fit_g, in_fit_e = unit_dims(g), components.unit >= 0, components.exposure >= 0
+    if int(fit.components.unit.max()) > 0:
+        return fit
+    units, in_fit_g, in_fit_e = unit_dims(fit.G), fit.components.unit >= 0, fit.components.exposure >= 0
+    g, e = (xr.ufuncs.log(array).fillna(0.0) for array in (fit.G, fit.E))
     by_exposure = rejected.where(in_fit_g, 0.0)
     total = by_exposure.sum(units)
-    e = e.where(in_fit_e, ratio((by_exposure * (y - g)).sum(units), total))
+    own_e = ratio((by_exposure * (y - g)).sum(units), total)
     by_unit = rejected.where(in_fit_e & ~in_fit_g, 0.0).transpose(*units, "exposure")
-    whole = (by_unit > 0).any("exposure").values
     levels, weights = (y - e).transpose(*units, "exposure").values, by_unit.values
-    found = g.transpose(*units).copy()
-    for where in np.argwhere(whole):
-        cells = weights[tuple(where)] > 0
-        scatter = np.sqrt(factor / weights[tuple(where)][cells])
-        found.values[tuple(where)] = agreed_level(levels[tuple(where)][cells], scatter)
-    return WithRejected(found, e, in_fit_g | whole, in_fit_e | (total > 0))
+    own_g = xr.full_like(fit.G.transpose(*units), np.nan)
+    for where in map(tuple, np.argwhere((weights > 0).any(-1))):
+        cells = weights[where] > 0
+        own_g.values[where] = agreed_level(levels[where][cells], np.sqrt(scale / weights[where][cells]))
+    more_e = own_e.where(~in_fit_e & (total > 0))
+    new_g, new_e = own_g.fillna(0.0).where(~in_fit_g, 0.0), more_e.fillna(0.0)
+    return replace(
+        fit,
+        G=fit.G.where(in_fit_g, xr.ufuncs.exp(own_g)),
+        E=fit.E.where(in_fit_e, xr.ufuncs.exp(more_e)),
+        residual=(y - g - new_g - e - new_e).where(~in_fit_g | ~in_fit_e, fit.residual).transpose(*fit.residual.dims),
+    )
 
 
 def agreed_level(values: NDArray[np.float64], scatter: NDArray[np.float64]) -> float:

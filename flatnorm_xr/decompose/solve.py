@@ -15,6 +15,8 @@ from flatnorm_xr.decompose.cells import count_flags, flag_cells, usable_cells
 from flatnorm_xr.decompose.fit import Fit, FitOptions, fit_group
 from flatnorm_xr.decompose.gauge import Gauge
 from flatnorm_xr.decompose.groups import Groups, exposure_labels, group_exposures
+from flatnorm_xr.decompose.hierarchy import with_hierarchy
+from flatnorm_xr.decompose.rejected import with_rejected
 from flatnorm_xr.decompose.remarks import remark
 from flatnorm_xr.decompose.uncertainty import METHODS, Method, Resampling
 from flatnorm_xr.decompose.weighing import Known, Model, Robust, Weighed, weigh
@@ -49,6 +51,7 @@ def solve(
     jackknife_block: str | None = None,
     replicates: int = 200,
     seed: int = 0,
+    hierarchy: bool = False,
     on_disconnected: Literal["raise", "separate"] = "raise",
 ) -> xr.Dataset:
     """Find the level E of every exposure and the relative response G of every unit, with background = G E.
@@ -106,6 +109,9 @@ def solve(
         Of the bootstrap.
     seed : int
         Of the bootstrap, and of the cells that are held out to choose modes.
+    hierarchy : bool
+        Adds ``detector_scale`` and ``amplifier_ratio``, whose product is G, with their errors; see
+        `flatnorm_xr.hierarchy`.
     on_disconnected : {"raise", "separate"}
         What to do with sets of units that share no exposure: an error that names them, or one gauge for each set,
         numbered in ``component`` and flagged UNIDENTIFIABLE.
@@ -150,6 +156,7 @@ def solve(
         "jackknife_block": jackknife_block,
         "replicates": replicates,
         "seed": seed,
+        "hierarchy": hierarchy,
     }
     _check(options, keywords)
     validate(ds, caller="solve")
@@ -183,7 +190,8 @@ def solve(
         model=model,
         doubts=weighed.doubts,
     )
-    return described(solution, groups, fits, options, weighed=weighed, keywords=keywords)
+    solution = described(solution, groups, fits, options, weighed=weighed, keywords=keywords)
+    return with_hierarchy(solution) if hierarchy else solution
 
 
 def _methods(uncertainty: object) -> Literal["auto"] | tuple[Method, ...]:
@@ -231,6 +239,9 @@ def _check(options: FitOptions, keywords: dict[str, Any]) -> None:
         not isinstance(options.modes, int | np.integer) or isinstance(options.modes, bool) or options.modes < 0
     ):
         msg = f"solve: modes is {options.modes!r}; it must be a whole number, at least 0, or 'auto'"
+        raise FlatnormError(msg)
+    if not isinstance(keywords["hierarchy"], bool | np.bool_):
+        msg = f"solve: hierarchy is {keywords['hierarchy']!r}; it must be True or False"
         raise FlatnormError(msg)
     numbers = [("tolerance", options.tolerance, "")]
     if not (isinstance(floor, str) and floor == "estimate"):
@@ -368,25 +379,26 @@ def _fits(
     """Fit the exposures of each group."""
     by_name = weights if isinstance(weights, str) else None
     counts = weighed.weight if by_name == "counts" else _counts_used(ds, weighed)
-    fits = []
-    for within, chosen in groups.members():
-        here = {"exposure": chosen}
-        rejected = None
-        if weighed.rejection is not None:
-            rejected = weighed.before[here].where(weighed.rejection[here] > 0, 0.0)
-        fits.append(
-            fit_group(
-                weighed.y[here],
-                weighed.weight[here],
-                counts=counts[here],
-                options=options,
-                known_variance=by_name == "variance",
-                within=within,
-                rejected=rejected,
-                resampling=resampling.within(chosen),
-            )
+    fits = [
+        fit_group(
+            weighed.y[{"exposure": chosen}],
+            weighed.weight[{"exposure": chosen}],
+            counts=counts[{"exposure": chosen}],
+            options=options,
+            known_variance=by_name == "variance",
+            within=within,
+            resampling=resampling.within(chosen),
         )
-    return fits
+        for within, chosen in groups.members()
+    ]
+    if weighed.rejection is None or not bool((weighed.rejection > 0).any()):
+        return fits
+    rejected = weighed.before.where(weighed.rejection > 0, 0.0)
+    scale = float(np.nanmedian([fit.variance_factor for fit in fits]))
+    return [
+        with_rejected(fit, weighed.y[{"exposure": chosen}], rejected[{"exposure": chosen}], scale=scale)
+        for fit, (_, chosen) in zip(fits, groups.members(), strict=True)
+    ]
 
 
 def _counts_used(ds: xr.Dataset, weighed: Weighed) -> xr.DataArray:

@@ -16,7 +16,7 @@ __all__ = ["check_attributes", "validate"]
 _NUMBERS = ("i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f4", "f8")
 
 
-def validate(ds: xr.Dataset, *, caller: str = "validate") -> None:
+def validate(ds: xr.Dataset, *, caller: str = "validate", needs_levels: bool = True) -> None:
     """Raise one error that lists everything in which ``ds`` departs from the data model.
 
     Names that the model does not know are left alone; NaN, infinite, zero and negative levels are data, not
@@ -28,6 +28,8 @@ def validate(ds: xr.Dataset, *, caller: str = "validate") -> None:
         Measurements or a solution.
     caller : str
         Name of the function that was called, for the message.
+    needs_levels : bool
+        Whether ``background`` must be there; a diagnosis holds none.
 
     Raises
     ------
@@ -46,7 +48,7 @@ def validate(ds: xr.Dataset, *, caller: str = "validate") -> None:
     if not isinstance(ds, xr.Dataset):
         msg = f"{caller}: the data are a {type(ds).__name__}, not an xarray.Dataset; build one with flatnorm_xr.make"
         raise SchemaError(msg)
-    problems = list(_problems(ds))
+    problems = list(_problems(ds, needs_levels))
     if problems:
         raise SchemaError(f"{caller}: " + "; ".join(problems))
 
@@ -82,8 +84,8 @@ def _storable(value: object) -> bool:
     return isinstance(value, str | float) or (isinstance(value, int) and -(2**63) <= value < 2**63)
 
 
-def _problems(ds: xr.Dataset) -> Iterator[str]:
-    if "background" not in ds:
+def _problems(ds: xr.Dataset, needs_levels: bool) -> Iterator[str]:
+    if needs_levels and "background" not in ds:
         yield "background is missing: the levels go into a variable of that name"
     for table, names in ((VARIABLES, ds.data_vars), (COORDINATES, ds.coords)):
         for name in names:

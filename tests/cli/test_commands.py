@@ -10,22 +10,8 @@ import xarray as xr
 
 import flatnorm_xr as fx
 from flatnorm_xr.cli import demo, export, inspect, measure, plot, run, solve
-from flatnorm_xr.cli.main import main
 
 pytestmark = pytest.mark.filterwarnings("ignore::flatnorm_xr.FlatnormWarning")
-
-
-@pytest.fixture
-def flatnorm(capsys):
-    """Run the program; gives exit status, standard output, standard error."""
-
-    def call(*arguments):
-        with pytest.raises(SystemExit) as left:
-            main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return left.value.code, captured.out, captured.err
-
-    return call
 
 
 @pytest.fixture(scope="module")
