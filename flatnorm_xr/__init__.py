@@ -12,7 +12,7 @@ from flatnorm_xr.decompose.alternation import Scales, measure_scales
 from flatnorm_xr.decompose.confidence import covariance, interval
 from flatnorm_xr.decompose.connectivity import bridges
 from flatnorm_xr.decompose.hierarchy import hierarchy
-from flatnorm_xr.decompose.rejections import rejections
+from flatnorm_xr.decompose.robust.rejections import rejections
 from flatnorm_xr.decompose.solve import solve
 from flatnorm_xr.decompose.structure import describe, diagnose
 from flatnorm_xr.decompose.variance import pulls

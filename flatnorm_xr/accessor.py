@@ -30,7 +30,7 @@ class FlatnormAccessor:
 
     def rejections(self) -> Any:
         """List the faults that were left out; see `flatnorm_xr.rejections`."""
-        from flatnorm_xr.decompose.rejections import rejections
+        from flatnorm_xr.decompose.robust.rejections import rejections
 
         return rejections(self._ds)
 

@@ -13,7 +13,7 @@ import xarray as xr
 from flatnorm_xr.archive.netcdf import save
 from flatnorm_xr.cli.console import netcdf_name, refuse_existing, say, show_table
 from flatnorm_xr.cli.options import AsJson, Overwrite, open_levels
-from flatnorm_xr.decompose.rejections import rejections
+from flatnorm_xr.decompose.robust.rejections import rejections
 from flatnorm_xr.decompose.structure import describe, diagnose
 
 __all__ = ["EXAMPLE", "command", "show_rejections"]

@@ -16,8 +16,8 @@ from flatnorm_xr.decompose.fit import Fit, FitOptions, fit_group
 from flatnorm_xr.decompose.gauge import Gauge
 from flatnorm_xr.decompose.groups import Groups, exposure_labels, group_exposures
 from flatnorm_xr.decompose.hierarchy import with_hierarchy
-from flatnorm_xr.decompose.rejected import with_rejected
 from flatnorm_xr.decompose.remarks import remark
+from flatnorm_xr.decompose.robust.rejected import with_rejected
 from flatnorm_xr.decompose.uncertainty import METHODS, Method, Resampling
 from flatnorm_xr.decompose.weighing import Known, Model, Robust, Weighed, weigh
 from flatnorm_xr.decompose.weights import Weights, cell_weights, level_variance

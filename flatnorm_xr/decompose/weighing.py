@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from flatnorm_xr.decompose.cells import log_levels
 from flatnorm_xr.decompose.floor import Levels, estimate_floor
 from flatnorm_xr.decompose.log_link import fit_log_link
-from flatnorm_xr.decompose.robust import Faults, find_faults
+from flatnorm_xr.decompose.robust.search import Faults, find_faults
 
 __all__ = ["Known", "Model", "Robust", "Weighed", "weigh"]
 
@@ -87,7 +87,7 @@ def weigh(
     groups : sequence of array of int
         Exposures solved together, each in order of time.
     robust : {"tukey", "huber"}, optional
-        See `flatnorm_xr.decompose.robust.find_faults`.
+        See `flatnorm_xr.decompose.robust.search.find_faults`.
     model : {"log", "log-link"}
         See `flatnorm_xr.decompose.log_link.fit_log_link`.
     """

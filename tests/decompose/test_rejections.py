@@ -8,7 +8,7 @@ import pytest
 import xarray as xr
 
 import flatnorm_xr as fx
-from flatnorm_xr.decompose.rejections import rejections
+from flatnorm_xr.decompose.robust.rejections import rejections
 
 pytestmark = pytest.mark.filterwarnings("ignore::flatnorm_xr.FlatnormWarning")
 

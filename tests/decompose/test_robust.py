@@ -10,8 +10,8 @@ import xarray as xr
 
 from flatnorm_xr.decompose.conjugate_gradient import solve_exactly
 from flatnorm_xr.decompose.connectivity import connect
-from flatnorm_xr.decompose.robust import find_faults
-from flatnorm_xr.decompose.run_scan import largest_contrasts, widest_runs
+from flatnorm_xr.decompose.robust.run_scan import largest_contrasts, widest_runs
+from flatnorm_xr.decompose.robust.search import find_faults
 from flatnorm_xr.decompose.sweeps import NormalEquations
 from flatnorm_xr.flags import Flag
 

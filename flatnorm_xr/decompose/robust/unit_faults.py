@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from flatnorm_xr.decompose.run_scan import largest_contrasts, widest_runs
-from flatnorm_xr.decompose.scatter import NORMAL_MEDIAN, Table, masked_median
+from flatnorm_xr.decompose.robust.run_scan import largest_contrasts, widest_runs
+from flatnorm_xr.decompose.robust.scatter import NORMAL_MEDIAN, Table, masked_median
 from flatnorm_xr.flags import Flag
 
 __all__ = ["Event", "Limits", "unit_events"]

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from flatnorm_xr.decompose.scatter import (
+from flatnorm_xr.decompose.robust.scatter import (
     NORMAL_MEDIAN,
     Table,
     degrees_of_freedom,

@@ -12,8 +12,8 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from flatnorm_xr.decompose.connectivity import connect
-from flatnorm_xr.decompose.m_estimate import Psi, m_estimate, refit
-from flatnorm_xr.decompose.scatter import (
+from flatnorm_xr.decompose.robust.m_estimate import Psi, m_estimate, refit
+from flatnorm_xr.decompose.robust.scatter import (
     NORMAL_MEDIAN,
     Scatter,
     Table,
@@ -23,8 +23,8 @@ from flatnorm_xr.decompose.scatter import (
     scatter,
     smallest_scale,
 )
+from flatnorm_xr.decompose.robust.unit_faults import Event, Limits, unit_events
 from flatnorm_xr.decompose.sweeps import unit_dims
-from flatnorm_xr.decompose.unit_faults import Event, Limits, unit_events
 from flatnorm_xr.flags import Flag
 
 __all__ = ["Faults", "find_faults"]
@@ -105,8 +105,8 @@ class _Part:
 def find_faults(parts: Sequence[tuple[xr.DataArray, xr.DataArray]], *, robust: Psi) -> list[Faults]:
     """Find what does not follow the outer product, and say what kind of fault it is.
 
-    An M-estimate that starts from a median polish (`flatnorm_xr.decompose.m_estimate`) gives residuals that faults
-    cannot drag. Whole exposures come first: those whose median absolute residual is larger than that of the others by
+    An M-estimate that starts from a median polish gives residuals that faults cannot drag
+    (`flatnorm_xr.decompose.robust.m_estimate`). Whole exposures come first: those whose median absolute residual is larger than that of the others by
     more than chance, and than exposures differ anyway. Then, unit by unit, the run of exposures that stands off the
     rest of the unit's series the most, T = (mean in - mean out) / sqrt(1/W_in + 1/W_out), is taken out if |T| exceeds
     a limit that all runs of all units together exceed in 1 % of nights; and again, until none does. Then least

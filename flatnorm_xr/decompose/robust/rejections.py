@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from flatnorm_xr.decompose.scatter import NORMAL_MEDIAN
+from flatnorm_xr.decompose.robust.scatter import NORMAL_MEDIAN
 from flatnorm_xr.decompose.sweeps import unit_dims
 from flatnorm_xr.decompose.variance import cell_variance, check_solution
 from flatnorm_xr.errors import FlatnormError

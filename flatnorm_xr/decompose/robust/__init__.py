@@ -1,0 +1,1 @@
+"""Which cells, units and exposures do not follow background = G E, how they are found, and how they are listed."""
