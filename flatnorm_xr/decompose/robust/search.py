@@ -106,12 +106,12 @@ def find_faults(parts: Sequence[tuple[xr.DataArray, xr.DataArray]], *, robust: P
     """Find what does not follow the outer product, and say what kind of fault it is.
 
     An M-estimate that starts from a median polish gives residuals that faults cannot drag
-    (`flatnorm_xr.decompose.robust.m_estimate`). Whole exposures come first: those whose median absolute residual is larger than that of the others by
-    more than chance, and than exposures differ anyway. Then, unit by unit, the run of exposures that stands off the
-    rest of the unit's series the most, T = (mean in - mean out) / sqrt(1/W_in + 1/W_out), is taken out if |T| exceeds
-    a limit that all runs of all units together exceed in 1 % of nights; and again, until none does. Then least
-    squares without what was found gives better residuals and a better scale, and the search is made anew, until
-    nothing changes.
+    (`flatnorm_xr.decompose.robust.m_estimate`). Whole exposures come first: those whose median absolute residual is
+    larger than that of the others by more than chance, and than exposures differ anyway. Then, unit by unit, the run
+    of exposures that stands off the rest of the unit's series the most, ``T = (mean in - mean out) / sqrt(1/W_in +
+    1/W_out)``, is taken out if the size of T exceeds a limit that all runs of all units together exceed in 1 % of
+    nights; and again, until none does. Then least squares without what was found gives better residuals and a better
+    scale, and the search is made anew, until nothing changes.
 
     * One cell is an outlier, and so is a run in the middle of the series; a run that reaches an end of the unit's
       measured cells is a gain jump. The smaller side is the faulty one; of two halves the later, unless the earlier
