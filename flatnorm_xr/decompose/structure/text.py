@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 import numpy as np
 import xarray as xr
 
@@ -10,13 +12,15 @@ from flatnorm_xr.errors import FlatnormError
 __all__ = ["describe"]
 
 
-def describe(diagnosis: xr.Dataset) -> str:
+def describe(diagnosis: xr.Dataset, *, width: int = 120) -> str:
     """Write a diagnosis out: what was tested, a line for each test, and the verdict.
 
     Parameters
     ----------
     diagnosis : Dataset
         What `flatnorm_xr.diagnose` returns.
+    width : int
+        Characters on a line; what is longer goes on in the next, under its column.
 
     Returns
     -------
@@ -39,8 +43,8 @@ def describe(diagnosis: xr.Dataset) -> str:
     if not isinstance(diagnosis, xr.Dataset) or "verdict" not in diagnosis.attrs or "sentence" not in diagnosis:
         msg = "describe: diagnosis is not what diagnose returns; pass diagnose(solution)"
         raise FlatnormError(msg)
-    lines = [_counted(diagnosis), "", *_table(diagnosis), ""]
-    return "\n".join([*lines, f"verdict: {diagnosis.attrs['verdict']}"])
+    verdict = textwrap.wrap(f"verdict: {diagnosis.attrs['verdict']}", width, subsequent_indent="  ")
+    return "\n".join([_counted(diagnosis), "", *_table(diagnosis, width), "", *verdict])
 
 
 def _counted(diagnosis: xr.Dataset) -> str:
@@ -53,7 +57,7 @@ def _counted(diagnosis: xr.Dataset) -> str:
     )
 
 
-def _table(diagnosis: xr.Dataset) -> list[str]:
+def _table(diagnosis: xr.Dataset, width: int) -> list[str]:
     alpha = float(diagnosis.attrs["alpha"])
     rows = [("test", "p", "Holm", " ", "finding")]
     for k in range(diagnosis.sizes["test"]):
@@ -69,7 +73,13 @@ def _table(diagnosis: xr.Dataset) -> list[str]:
             )
         )
     widths = [max(len(row[k]) for row in rows) for k in range(4)]
-    return ["  ".join([*(cell.ljust(w) for cell, w in zip(row, widths, strict=False)), row[4]]) for row in rows]
+    lines = []
+    for row in rows:
+        start = "".join(cell.ljust(w) + "  " for cell, w in zip(row, widths, strict=False))
+        room = max(width - len(start), 30)
+        first, *more = textwrap.wrap(row[4], room) or [""]
+        lines += [start + first, *(" " * len(start) + line for line in more)]
+    return lines
 
 
 def _p(value: float) -> str:
