@@ -6,17 +6,17 @@ import json
 from pathlib import Path
 from typing import Annotated, Any
 
-import pandas as pd
 import typer
 import xarray as xr
 
 from flatnorm_xr.archive.netcdf import save
-from flatnorm_xr.cli.console import netcdf_name, refuse_existing, say, show_table
+from flatnorm_xr.cli.console import netcdf_name, refuse_existing, say
 from flatnorm_xr.cli.options import AsJson, Overwrite, open_levels
+from flatnorm_xr.cli.rejected import show_rejections
 from flatnorm_xr.decompose.robust.rejections import rejections
 from flatnorm_xr.decompose.structure import describe, diagnose
 
-__all__ = ["EXAMPLE", "command", "show_rejections"]
+__all__ = ["EXAMPLE", "command"]
 
 EXAMPLE = "Example: flatnorm diagnose run.nc"
 
@@ -44,37 +44,9 @@ def command(
         typer.echo(json.dumps(_values(diagnosis, solution), indent=2, default=str))
         return
     typer.echo(describe(diagnosis))
-    if "rejection" in solution:
-        show_rejections(solution)
+    show_rejections(solution)
     if output is not None:
         say(f"diagnosis written to {output}")
-
-
-def show_rejections(solution: xr.Dataset, *, most: int = 20) -> None:
-    """List what was left out of the fit, unless quiet."""
-    table = rejections(solution)
-    if table.empty:
-        say("rejected: nothing")
-        return
-    say(f"rejected: {len(table)}")
-    columns = [name for name in table.columns if name != "significance" and not table[name].isna().all()]
-    lines = [_line(row, columns) for _, row in table[:most].iterrows()]
-    show_table([name.replace("_", " ") for name in columns], lines)
-    if len(table) > most:
-        say(f"  and {len(table) - most} more: rejections(solution) in Python")
-
-
-def _line(row: pd.Series[Any], columns: list[str]) -> list[str]:
-    words = []
-    for name in columns:
-        value = row[name]
-        if pd.isna(value):
-            words.append("")
-        elif name in ("size", "stderr"):
-            words.append(f"{100 * value:{'+' if name == 'size' else ''}.3g} %")
-        else:
-            words.append(str(value))
-    return words
 
 
 def _values(diagnosis: xr.Dataset, solution: xr.Dataset) -> dict[str, Any]:

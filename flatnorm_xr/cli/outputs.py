@@ -9,6 +9,7 @@ import xarray as xr
 
 from flatnorm_xr.archive.netcdf import save
 from flatnorm_xr.cli.console import refuse_existing, say, show_values
+from flatnorm_xr.cli.rejected import show_rejections
 from flatnorm_xr.errors import FlatnormError
 from flatnorm_xr.show.picture import write_picture
 from flatnorm_xr.show.summary import summary
@@ -71,5 +72,6 @@ def show_solution(solution: xr.Dataset, outputs: Outputs, *, as_json: bool) -> N
         show_values({**values, "files": {name: str(path) for name, path in files.items()}}, as_json=True)
         return
     show_values(values, as_json=False)
+    show_rejections(solution)
     for name, path in files.items():
         say(f"{name:<9} written to {path}")

@@ -10,6 +10,7 @@ import typer
 from flatnorm_xr.archive.netcdf import save
 from flatnorm_xr.cli.console import netcdf_name, refuse_existing, say, show_values
 from flatnorm_xr.cli.options import AsJson, Overwrite, open_levels
+from flatnorm_xr.cli.rejected import show_rejections
 from flatnorm_xr.cli.solving import Solving, with_solving
 from flatnorm_xr.decompose.solve import solve
 from flatnorm_xr.show.summary import summary
@@ -35,4 +36,5 @@ def command(
     save(solution, output, overwrite=overwrite)
     show_values(summary(solution), as_json=as_json)
     if not as_json:
+        show_rejections(solution)
         say(f"solution written to {output}")
