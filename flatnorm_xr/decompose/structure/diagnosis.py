@@ -103,28 +103,13 @@ def diagnose(solution: xr.Dataset, *, permutations: int = 999, seed: int = 0, al
     solution = solution.drop_vars("path", errors="ignore").compute()
     table = tabulate(solution)
     verdict = explain(table, permutations=permutations, seed=seed, alpha=alpha)
-    dims = unit_dims(solution["residual"])
-    diagnosis = (
-        solution["residual"].coords.to_dataset().assign_coords(test=("test", list(TESTS), {"long_name": "test"}))
-    )
-    diagnosis = diagnosis.assign(_of_tests(verdict))
-    diagnosis = diagnosis.assign(_of_units(verdict, table, solution, dims))
-    diagnosis = diagnosis.assign(_of_exposures(verdict, table))
-    diagnosis = diagnosis.assign(_of_modes(table, solution, dims))
-    diagnosis.attrs = {
-        **version_attributes(),
-        "title": "tests of background = G E",
+    diagnosis = _assembled(verdict, table, solution)
+    diagnosis.attrs |= {
         "verdict": verdict.sentence,
         "causes": ", ".join(cause.name for cause in verdict.causes),
         "alpha": float(alpha),
         "seed": int(seed),
         "permutations": int(permutations),
-        "units": int((table.weight > 0).any(1).sum()),
-        "exposures": int((table.weight > 0).any(0).sum()),
-        "groups": int(table.fit.starts.size),
-        "cells": int((table.weight > 0).sum()),
-        "rejected_cells": int((table.spare > 0).sum()),
-        "dof": int(table.dof),
     }
     return diagnosis
 
@@ -138,6 +123,28 @@ def _check(permutations: int, seed: int, alpha: float) -> None:
     if not isinstance(alpha, int | float | np.number) or not 0 < alpha < 1:
         msg = f"diagnose: alpha is {alpha!r}; it must be a number between 0 and 1"
         raise FlatnormError(msg)
+
+
+def _assembled(verdict: Verdict, table: ResidualTable, solution: xr.Dataset) -> xr.Dataset:
+    """Put all that was found into one dataset, with the coordinates of the solution."""
+    dims = unit_dims(solution["residual"])
+    diagnosis = solution["residual"].coords.to_dataset()
+    diagnosis = diagnosis.assign_coords(test=("test", list(TESTS), {"long_name": "test"}))
+    diagnosis = diagnosis.assign(_of_tests(verdict))
+    diagnosis = diagnosis.assign(_of_units(verdict, table, solution, dims))
+    diagnosis = diagnosis.assign(_of_exposures(verdict, table))
+    diagnosis = diagnosis.assign(_of_modes(table, solution, dims))
+    diagnosis.attrs = {
+        **version_attributes(),
+        "title": "tests of background = G E",
+        "units": int((table.weight > 0).any(1).sum()),
+        "exposures": int((table.weight > 0).any(0).sum()),
+        "groups": int(table.fit.starts.size),
+        "cells": int((table.weight > 0).sum()),
+        "rejected_cells": int((table.spare > 0).sum()),
+        "dof": int(table.dof),
+    }
+    return diagnosis
 
 
 def _of_tests(verdict: Verdict) -> dict[str, Any]:

@@ -24,6 +24,9 @@ _WORK = 1.2e8
 
 _FEWEST = 49
 
+_SMALL = 200
+"""Size up to which all eigenvalues are found at once."""
+
 _FEW = 10
 """Permutations that reach the observed value below which their number says little of p."""
 
@@ -65,17 +68,33 @@ class Likeness(NamedTuple):
 
 def leading_modes(table: ResidualTable, number: int) -> list[Mode]:
     """Singular vectors of the residuals over their errors, largest first."""
-    weight, scale = table.weight, np.sqrt(table.weight)
-    _, s, vt = np.linalg.svd(scale * table.residual, full_matrices=False)
-    total = float((s**2).sum())
+    weight = table.weight
+    scaled = np.sqrt(weight) * table.residual
+    wide = scaled.shape[1] > scaled.shape[0]
+    squares = scaled @ scaled.T if wide else scaled.T @ scaled
+    total = float(np.trace(squares))
     modes = []
-    for k in range(min(number, s.size)):
-        exposure = vt[k] * np.sqrt(vt.shape[1])
+    values, vectors = _largest(squares, min(number, squares.shape[0]))
+    for value, vector in zip(values, vectors.T, strict=True):
+        along = vector @ scaled if wide else vector
+        norm = np.linalg.norm(along)
+        exposure = along / (norm if norm > 0 else 1.0) * np.sqrt(along.size)
         information = (weight * exposure**2).sum(1)
         unit = (weight * exposure * table.residual).sum(1) / np.where(information > 0, information, np.inf)
         sign = 1.0 if abs(unit.max()) >= abs(unit.min()) else -1.0
-        modes.append(Mode(float(s[k] ** 2) / total if total > 0 else 0.0, sign * unit, sign * exposure))
+        modes.append(Mode(max(float(value), 0.0) / total if total > 0 else 0.0, sign * unit, sign * exposure))
     return modes
+
+
+def _largest(matrix: Array, number: int) -> tuple[Array, Array]:
+    """Largest eigenvalues of a symmetric matrix, in falling order, and their vectors in columns."""
+    if matrix.shape[0] <= _SMALL:
+        values, vectors = np.linalg.eigh(matrix)
+    else:
+        from scipy.sparse.linalg import eigsh
+
+        values, vectors = eigsh(matrix, k=number, which="LA", tol=1e-6, v0=np.ones(matrix.shape[0]))
+    return values[::-1][:number], vectors[:, ::-1][:, :number]
 
 
 def permutation_test(table: ResidualTable, *, permutations: int, seed: int, resolve: float) -> Permuted:
@@ -139,7 +158,11 @@ def _leading_share(tables: Array) -> Array:
     turned = np.swapaxes(tables, -1, -2)
     squares = turned @ tables if tables.shape[-1] <= tables.shape[-2] else tables @ turned
     total = np.trace(squares, axis1=-2, axis2=-1)
-    share: Array = np.linalg.eigvalsh(squares)[..., -1] / np.where(total > 0, total, 1.0)
+    if squares.shape[-1] <= _SMALL:
+        largest = np.linalg.eigvalsh(squares)[..., -1]
+    else:
+        largest = np.array([_largest(one, 1)[0][0] for one in squares])
+    share: Array = largest / np.where(total > 0, total, 1.0)
     return share
 
 
