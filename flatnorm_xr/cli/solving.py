@@ -33,9 +33,11 @@ class Solving:
         asked["robust"] = None if asked["robust"] == "none" else asked["robust"]
         methods = [name.strip() for name in asked["uncertainty"].split(",")]
         asked["uncertainty"] = methods[0] if len(methods) == 1 else methods
-        asked["modes"] = int(asked["modes"]) if asked["modes"].isdecimal() else asked["modes"]
+        asked["modes"] = int(asked["modes"]) if re.fullmatch("[0-9]+", asked["modes"]) else asked["modes"]
         floor = asked["floor"]
-        asked["floor"] = float(floor) if re.fullmatch(r"[-+]?[0-9.]+([eE][-+]?[0-9]+)?", floor) else floor
+        asked["floor"] = (
+            float(floor) if re.fullmatch(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?", floor) else floor
+        )
         return asked
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,6 +15,7 @@ from flatnorm_xr.decompose.cells import blank
 from flatnorm_xr.decompose.fit import Fit, FitOptions
 from flatnorm_xr.decompose.gauge import describe_gauge, named_detectors
 from flatnorm_xr.decompose.groups import Groups
+from flatnorm_xr.decompose.sweeps import unit_dims
 from flatnorm_xr.decompose.weighing import Weighed
 from flatnorm_xr.decompose.weights import describe_weights
 from flatnorm_xr.flags import Flag
@@ -107,11 +108,34 @@ def assemble(ds: xr.Dataset, weighed: Weighed, groups: Groups, fits: list[Fit], 
     return solution
 
 
-def correction(groups: Groups, fits: list[Fit]) -> xr.DataArray:
+def correction(groups: Groups, fits: Sequence[Fit]) -> xr.DataArray:
     """Give what the modes add to ln G + ln E, (unit dims, exposure)."""
-    parts = [xr.zeros_like(fit.residual) if fit.modes is None else fit.modes.correction for fit in fits]
+    parts = [xr.zeros_like(fit.residual) if fit.modes is None else _explained(fit) for fit in fits]
     labelled = [part.assign_coords(fit.residual.coords) for part, fit in zip(parts, fits, strict=True)]
     return _Placement(groups).along_exposure(labelled)
+
+
+def _explained(fit: Fit) -> xr.DataArray:
+    """Give what modes explain, also of exposures that took no part: as much of each pattern as they show."""
+    modes = fit.modes
+    assert modes is not None
+    explained = modes.correction.transpose(*fit.residual.dims).copy()
+    if not modes.number:
+        return explained
+    units = unit_dims(fit.G)
+    patterns = modes.unit.transpose(*units, "mode").values.reshape(-1, modes.unit.sizes["mode"])
+    known = np.isfinite(patterns).all(1) & (fit.components.unit.transpose(*units).values.ravel() >= 0)
+    for j in np.flatnonzero(fit.components.exposure.values < 0):
+        shown = fit.residual.isel(exposure=j).transpose(*units).values.ravel()
+        seen = known & np.isfinite(shown) & fit.E.notnull().values[j]
+        if seen.sum() <= modes.number + 1:
+            continue
+        columns = np.column_stack([np.ones(seen.sum()), patterns[seen, : modes.number]])
+        amounts = np.linalg.lstsq(columns, shown[seen], rcond=None)[0][1:]
+        found = np.where(known, np.nan_to_num(patterns[:, : modes.number]) @ amounts, 0.0)
+        shape = [fit.G.sizes[dim] for dim in units]
+        explained[{"exposure": j}] = xr.DataArray(found.reshape(shape), dims=units)
+    return explained
 
 
 def _errors(fits: list[Fit], E: xr.DataArray, G: xr.DataArray, place: _Placement) -> dict[str, xr.DataArray]:
@@ -139,12 +163,18 @@ def _modes(fits: list[Fit], place: _Placement) -> dict[str, xr.DataArray]:
     if not found:
         return {}
     most = max(max(modes.number for modes in found), 1)
-    tried = max(modes.held_out.sizes["number"] for modes in found)
+    tried = np.arange(max(modes.held_out.sizes["number"] for modes in found))
     numbers = {"mode": np.arange(1, most + 1)}
-    like = [fit.G.coords for fit in fits], [fit.E.coords for fit in fits]
-    units = [m.unit.reindex(numbers).assign_coords(c) for m, c in zip(found, like[0], strict=True)]
-    exposures = [m.exposure.reindex(numbers).assign_coords(c) for m, c in zip(found, like[1], strict=True)]
-    scores = [m.held_out.reindex(number=np.arange(tried)).rename(number="modes_tried") for m in found]
+    units, exposures, scores = [], [], []
+    for fit in fits:
+        if fit.modes is None:  # a group without a usable cell
+            units.append(xr.full_like(fit.G, np.nan).expand_dims(numbers, axis=-1))
+            exposures.append(xr.full_like(fit.E, np.nan).expand_dims(numbers, axis=-1))
+            scores.append(xr.DataArray(np.full(tried.size, np.nan), {"modes_tried": tried}, dims="modes_tried"))
+            continue
+        units.append(fit.modes.unit.reindex(numbers).assign_coords(fit.G.coords))
+        exposures.append(fit.modes.exposure.reindex(numbers).assign_coords(fit.E.coords))
+        scores.append(fit.modes.held_out.reindex(number=tried).rename(number="modes_tried"))
     return {
         "mode_unit": place.along_group(units),
         "mode_exposure": place.along_exposure(exposures),

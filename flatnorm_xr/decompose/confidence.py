@@ -12,7 +12,7 @@ from flatnorm_xr.decompose.covariance import full_covariance, gauge_gradient
 from flatnorm_xr.decompose.gauge import Gauge, gauge_mean, gauge_weights
 from flatnorm_xr.decompose.groups import split_groups
 from flatnorm_xr.decompose.sweeps import unit_dims
-from flatnorm_xr.decompose.variance import as_fitted, check_solution
+from flatnorm_xr.decompose.variance import as_fitted, check_solution, check_whole
 from flatnorm_xr.errors import FlatnormError, offenders
 
 __all__ = ["covariance", "interval"]
@@ -51,7 +51,10 @@ def interval(solution: xr.Dataset, level: float = 0.68) -> xr.Dataset:
     """
     from scipy.special import stdtrit
 
-    check_solution(solution, "interval", needs=("E_stderr", "G_stderr", "E_dof", "G_dof"))
+    check_solution(solution, "interval")
+    if any(name not in solution for name in ("E_stderr", "G_stderr", "E_dof", "G_dof")):
+        msg = "interval: the solution has no standard errors; solve with uncertainty='jackknife' or 'analytic'"
+        raise FlatnormError(msg)
     if not isinstance(level, int | float | np.number) or not 0 < level < 1:
         msg = f"interval: level is {level!r}; it must be a probability between 0 and 1, such as 0.68"
         raise FlatnormError(msg)
@@ -107,6 +110,7 @@ def covariance(
         msg = f"covariance: name is {name!r}; it must be 'G' or 'E'"
         raise FlatnormError(msg)
     part = _of_group(solution, group)
+    check_whole(part, "covariance")
     own: Gauge = json.loads(part.attrs.get("configuration", "{}")).get("gauge", "mean")
     share = part["gauge_weight"]
     if gauge is not None:
@@ -125,7 +129,8 @@ def covariance(
     dims = unit_dims(part["weight"]) if name == "G" else ["exposure"]
     labels = {dim: part[dim].values for dim in dims} | {f"{dim}_2": part[dim].values for dim in dims}
     found = (found * part.attrs["variance_factor"]).assign_coords(labels)
-    named: xr.DataArray = found.rename(f"covariance of ln {name}").assign_attrs(units="1")
+    named: xr.DataArray = found.rename(f"covariance of ln {name}")
+    named.attrs = {"long_name": f"covariance of ln {name}", "units": "1"}
     return named
 
 
@@ -135,7 +140,10 @@ def _of_group(solution: xr.Dataset, group: Any) -> xr.Dataset:
         return parts[0][1]
     labels = [label for label, _ in parts]
     for label, part in parts:
-        if label is not None and label == group:
+        if label is not None and group is not None and bool(np.asarray(label == group).all()):
             return part
-    msg = f"covariance: group is {group!r}; it must be one of {offenders(labels)}"
+    if labels == [None]:
+        msg = f"covariance: group is {group!r}, but all exposures were solved together; leave group out"
+    else:
+        msg = f"covariance: group is {group!r}; pass group= with one of {offenders(labels)}"
     raise FlatnormError(msg)

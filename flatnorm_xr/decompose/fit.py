@@ -11,7 +11,7 @@ import xarray as xr
 from flatnorm_xr.decompose.alternation import alternate
 from flatnorm_xr.decompose.conjugate_gradient import solve_exactly
 from flatnorm_xr.decompose.connectivity import Components, connect, disconnected_error
-from flatnorm_xr.decompose.covariance import gauge_gradient
+from flatnorm_xr.decompose.covariance import analytic_errors, gauge_gradient
 from flatnorm_xr.decompose.gauge import Gauge, gauge_mean, gauge_offset, gauge_weights
 from flatnorm_xr.decompose.modes import Modes, fit_modes
 from flatnorm_xr.decompose.sweeps import NormalEquations, unit_dims
@@ -113,7 +113,7 @@ def fit_group(
     residual -= e
     dof = int(np.count_nonzero(measured)) - int((found.unit >= 0).sum()) - int((found.exposure >= 0).sum()) + number
     modes = None
-    if options.modes != 0:
+    if options.modes != 0 and bool(measured.any()):
         modes = fit_modes(residual, bare_weight, modes=options.modes, gauge_share=bare_share, seed=options.seed)
         g, e = _in_gauge(g + modes.g, e + modes.e, found, bare_share, mean=mean)
         residual = bare_y - g - e - modes.correction.transpose(*bare_y.dims)
@@ -122,19 +122,25 @@ def fit_group(
     factor = chi2 / dof if dof > 0 else (1.0 if known_variance else np.nan)
     G = xr.ufuncs.exp(g).where(found.unit >= 0).transpose(*unit_dims(g))
     methods = _methods(options, int((found.exposure >= 0).sum()))
-    errors = [
-        estimate_errors(
-            method,
-            equations,
-            found,
-            residual=residual,
-            gradient=gauge_gradient(bare_share, G, mean=mean),
-            factor=factor,
-            dof=dof,
-            resampling=resampling or Resampling(np.arange(y.sizes["exposure"])),
-        )
-        for method in methods
-    ]
+    errors = []
+    if methods:
+        gradient = gauge_gradient(bare_share, G, mean=mean)
+        propagated = analytic_errors(equations, found, gradient)
+        errors = [
+            estimate_errors(
+                method,
+                equations,
+                found,
+                residual=residual,
+                gradient=gradient,
+                factor=factor,
+                dof=dof,
+                resampling=resampling or Resampling(np.arange(y.sizes["exposure"])),
+                analytic=propagated,
+                pattern=None if modes is None else modes.correction,
+            )
+            for method in methods
+        ]
     return Fit(
         G=_with_labels(G, y),
         E=_with_labels(xr.ufuncs.exp(e).where(found.exposure >= 0), y),
@@ -146,7 +152,7 @@ def fit_group(
         iterations=raw.iterations,
         converged=raw.converged,
         change=raw.change,
-        rms_residual=float(np.sqrt(chi2 / float(equations.exposure_total.sum()))),
+        rms_residual=float(np.sqrt(chi2 / total)) if (total := float(equations.exposure_total.sum())) > 0 else np.nan,
         chi2=chi2,
         dof=dof,
         variance_factor=factor,

@@ -32,6 +32,8 @@ class Levels(NamedTuple):
     """Cells that take part, bool, same dims."""
     floor_class: xr.DataArray
     """Number of the floor of each exposure, (exposure)."""
+    spent: int = 0
+    """Parameters fitted beside G and E, which y is free of already."""
 
     def weight(self, floor: NDArray[np.float64]) -> xr.DataArray:
         """Inverse variance with these floors, 0 where the cell takes no part; same dims."""
@@ -91,6 +93,7 @@ def _score(part: Levels, floor: NDArray[np.float64]) -> tuple[xr.DataArray, xr.D
     residual = part.y - fit.g - fit.e
     of_model = fitted_variance(equations, connect(part.used)).fillna(0.0)
     left = (1 - weight * of_model).where(part.used, 0.0).clip(0.0)
+    left = left * max(1 - part.spent / max(float(left.sum()), 1.0), 0.0)
     units = unit_dims(weight)
     score = (weight**2 * residual**2 - weight * left).sum(units)
     return score, (weight**2 * left).sum(units), left.sum(units)
@@ -113,5 +116,5 @@ def _first_guess(parts: Sequence[Levels]) -> float:
         components = connect(part.used)
         squares += float((weight * (part.y - fit.g - fit.e) ** 2).sum())
         fitted = int((components.unit >= 0).sum()) + int((components.exposure >= 0).sum())
-        freedom += float(weight.sum()) - fitted + int(components.unit.max()) + 1
+        freedom += float(weight.sum()) - fitted + int(components.unit.max()) + 1 - part.spent
     return float(np.sqrt(squares / freedom)) if freedom > 0 else 0.0

@@ -129,7 +129,7 @@ def split_groups(solution: xr.Dataset) -> list[tuple[Any, xr.Dataset]]:
     if "group" not in solution.dims:
         return [(None, solution)]
     parts = []
-    for k, label in enumerate(solution["group"].values.tolist()):
+    for k, label in enumerate(solution["group"].values):
         chosen = np.flatnonzero(solution["exposure_group"].values == solution["group"].values[k])
         if chosen.size == 0:
             continue

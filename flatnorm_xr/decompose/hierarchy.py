@@ -123,9 +123,10 @@ def hierarchy(solution: xr.Dataset) -> xr.Dataset:
     found.update(_beside_gains(solution, ratio, counted))
     if "edge_ratio" in solution:
         found.update(_mean_of_edges(solution, counted))
-    keep = {"exists", *map(str, G.dims)}
+    keep = set(map(str, G.dims))
     arrays = {name: array.drop_vars(set(array.coords) - keep) for name, array in found.items()}
-    return xr.Dataset(arrays, attrs={"title": "G of amplifiers split into detectors and amplifiers"})
+    split = xr.Dataset(arrays, attrs={"title": "G of amplifiers split into detectors and amplifiers"})
+    return split.assign_coords(exists=solution["exists"]) if "exists" in solution.coords else split
 
 
 def _mean(values: xr.DataArray, counted: xr.DataArray | None) -> xr.DataArray:

@@ -62,7 +62,7 @@ class Modes(NamedTuple):
     """(exposure, mode); NaN for an exposure without weight."""
     number: int
     parameters: int
-    """Free parameters that the modes add to those of G and E."""
+    """Free parameters that the modes add to those of G and E, as far as noise did not shrink them away."""
     held_out: xr.DataArray
     """(number), 0 modes and more: root of the weighted mean square residual of cells left out of the fit."""
     iterations: int
@@ -101,6 +101,8 @@ class _State:
     """(modes), mean square of a."""
     noise: float
     """Variance of a cell of weight 1."""
+    spent: float = 0.0
+    """Parameters that the modes really use: those that noise shrinks away count in part."""
 
     def model(self) -> Array:
         model = self.a @ self.b.T
@@ -171,6 +173,9 @@ def fit_modes(
         table, most=min(_MOST, most) if wanted is None else wanted, fixed=wanted is not None, seed=seed
     )
     state, iterations, converged = _fit(table, number, tolerance=_TOLERANCE, longest=_LONGEST)
+    # the fit centres patterns by weight, so that no gauge changes it; a pattern's mean in the gauge is part of E
+    mean = table.share @ state.a / table.share.sum()
+    state.a, state.e = state.a - mean, state.e + state.b @ mean
     a, b = _canonical(table, state)
     offset = float(table.share @ state.g / table.share.sum())
     of_unit, of_exposure = _Place(weight, units, seen_unit), _Place(weight, ["exposure"], seen_exposure)
@@ -180,7 +185,7 @@ def fit_modes(
         unit=of_unit.put(a),
         exposure=of_exposure.put(b),
         number=number,
-        parameters=number * (table.y.shape[0] + table.y.shape[1] - 2 - number),
+        parameters=round(min(max(state.spent, 0.0), number * (table.y.shape[0] + table.y.shape[1] - 2 - number))),
         held_out=xr.DataArray(held_out, dims="number", coords={"number": np.arange(len(held_out))}),
         iterations=iterations,
         converged=converged,
@@ -236,13 +241,13 @@ def _as_table(
 def _fit(table: _Table, number: int, *, tolerance: float, longest: int) -> tuple[_State, int, bool]:
     """Alternate until the model changes by less than ``tolerance`` of the residuals' rms."""
     state, residual = _start(table, number)
-    weight_of_exposure = table.weight.sum(axis=0)
+    weight_of_unit, weight_of_exposure = table.weight.sum(axis=1), table.weight.sum(axis=0)
     cells, total = np.count_nonzero(table.weight), table.weight.sum()
     enough = tolerance**2 * state.noise * total
     for iteration in range(1, longest + 1):
         rows = _regress(table.y - state.e, table.weight, state.b, state.b_covariance, state.noise / state.strength)
         state.g, state.a, state.a_covariance = rows.constant, rows.slopes, state.noise * rows.covariance
-        _centre(state.a, table.share)
+        _centre(state.a, weight_of_unit)
         left = table.y - state.g[:, np.newaxis]
         columns = _regress(left.T, table.weight.T, state.a, state.a_covariance, np.full(number, state.noise))
         state.e, state.b, state.b_covariance = columns.constant, columns.slopes, state.noise * columns.covariance
@@ -250,6 +255,7 @@ def _fit(table: _Table, number: int, *, tolerance: float, longest: int) -> tuple
         _rotate(state)
         left -= state.e
         left -= state.a @ state.b.T
+        state.spent = rows.parameters + columns.parameters - sum(table.y.shape)
         free = max(cells - rows.parameters - columns.parameters + 1, 0.05 * cells)
         state.noise = _weighted_square(table.weight, left) / free + np.finfo(float).tiny
         residual -= left

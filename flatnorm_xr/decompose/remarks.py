@@ -19,6 +19,7 @@ __all__ = ["remark"]
 
 _TOO_QUIET = 4.0
 _ENOUGH_DOF = 5
+_EVEN = 2.0
 
 _FAULTS = (
     (Flag.REJECTED_EXPOSURE, "exposure", "exposures"),
@@ -75,8 +76,8 @@ def remark(
             f"solve: sets of units that share no exposure: {offenders(apart)}; each has a gauge of its own, do not "
             f"compare G or E of different sets (component, UNIDENTIFIABLE)"
         )
-    _quality_of_fit(fits, options, known_variance)
-    _quality_of_errors(fits)
+    _quality_of_fit(solution, fits, options, known_variance)
+    _quality_of_errors(fits, searched="rejection" in solution, comparable=known_variance or _even(solution))
 
 
 def _rejections(solution: xr.Dataset) -> None:
@@ -104,7 +105,15 @@ def _rejections(solution: xr.Dataset) -> None:
         warn(f"solve: exposures {offenders(hidden)} were rejected: their scales are NaN, do not stack them")
 
 
-def _quality_of_errors(fits: list[tuple[str, Fit]]) -> None:
+def _even(solution: xr.Dataset) -> bool:
+    """Whether units weigh about the same; errors from uneven weights that are no variances compare with nothing."""
+    weight = solution["weight"]
+    mean = weight.where(weight > 0).mean("exposure")
+    return bool(mean.max() <= _EVEN * mean.min())
+
+
+def _quality_of_errors(fits: list[tuple[str, Fit]], *, searched: bool, comparable: bool) -> None:
+    """Say which errors are not what was asked for, and when they do not agree with each other."""
     fragile = [
         f"{unit}{within}"
         for within, fit in fits
@@ -114,15 +123,17 @@ def _quality_of_errors(fits: list[tuple[str, Fit]]) -> None:
     ]
     if fragile:
         warn(
-            f"solve: {offenders(fragile)} hang on fewer than 3 exposures, or on one that ties them to the others: "
-            f"their errors are analytic (FRAGILE)"
+            f"solve: units {offenders(fragile)} hang on fewer than 3 exposures (or blocks of them), or on one that "
+            f"ties them to the others: their errors are analytic (FRAGILE)"
         )
     excess = max((errors.excess for _, fit in fits for errors in fit.errors), default=0.0)
-    if excess > 1:
+    if excess > 1 and comparable:
+        cause = "background = G E does not hold to the noise"
+        if not searched:
+            cause = f"some levels are at fault (robust='tukey' finds them), or {cause}"
         warn(
             f"solve: how units scatter between exposures differs from unit to unit {excess:.1f} times more than "
-            f"chance allows: some levels are at fault (robust='tukey' finds them), or background = G E does not hold "
-            f"to the noise; see diagnose(solution)"
+            f"chance allows: {cause}; see diagnose(solution)"
         )
 
 
@@ -145,7 +156,9 @@ def _cells(quality: xr.DataArray, *, mean_gauge: bool, biased: bool) -> None:
         )
 
 
-def _quality_of_fit(fits: list[tuple[str, Fit]], options: FitOptions, known_variance: bool) -> None:
+def _quality_of_fit(
+    solution: xr.Dataset, fits: list[tuple[str, Fit]], options: FitOptions, known_variance: bool
+) -> None:
     unchecked = [within for within, fit in fits if fit.dof <= 0]
     if unchecked:
         where = f" in {len(unchecked)} of {len(fits)} groups" if len(fits) > 1 else ""
@@ -153,6 +166,11 @@ def _quality_of_fit(fits: list[tuple[str, Fit]], options: FitOptions, known_vari
             f"solve: as many parameters as levels{where}: the fit is exact whatever the levels, nothing can be checked"
         )
     noisy = [fit for _, fit in fits if fit.dof >= _ENOUGH_DOF and fit.variance_factor > _TOO_QUIET]
+    if known_variance and "counts" not in solution:
+        warn(
+            "solve: counts are absent, so sigma is taken for the error of a level; give counts if it is the scatter "
+            "of the pixels"
+        )
     if known_variance and noisy:
         worst = max(noisy, key=lambda fit: fit.variance_factor)
         warn(

@@ -21,6 +21,9 @@ MOST_BLOCKS = 32
 FEWEST = 3
 """Exposures, or blocks of them, that a unit needs for errors from its own scatter."""
 
+_FEWEST_EFFECTIVE = 2.5
+"""Exposures of equal weight that a unit's exposures are worth: one that outweighs all others has nothing to scatter."""
+
 _LARGE_SHARE = 0.1
 """Share of the gauge that, once torn off, makes the errors of all others worthless too."""
 
@@ -149,7 +152,10 @@ def jackknife_errors(replicates: Replicates, weight: xr.DataArray, multiplicity:
     holds = removed > 0
     number = holds.sum("replicate")
     squares = ((times - 1) * replicates.shift**2).where(holds & (times > 1), 0.0)
-    fragile = ~replicates.tied.all("replicate") | (number < FEWEST) | bool((replicates.torn > _LARGE_SHARE).any())
+    part = ratio(removed, weight.sum("exposure"))
+    alone = (part**2).sum("replicate") * _FEWEST_EFFECTIVE > 1
+    fragile = ~replicates.tied.all("replicate") | (number < FEWEST) | alone
+    fragile = fragile | bool((replicates.torn > _LARGE_SHARE).any())
     return ScatterErrors(squares.sum("replicate") / number.clip(1), number - 1, fragile)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -27,6 +28,11 @@ from flatnorm_xr.model.schema import solved_names
 from flatnorm_xr.model.validate import validate
 
 __all__ = ["solve"]
+
+_MOST_REPLICATES = 10_000
+
+_MODE_ROUNDS = 4
+"""Times that faults are looked for beside modes, and modes without the faults."""
 
 Uncertainty = Literal["auto", "none"] | Method | Sequence[Method] | None
 """How standard errors are found."""
@@ -167,19 +173,20 @@ def solve(
     block = None if jackknife_block is None else exposure_labels(measured.coords, jackknife_block, "jackknife_block")[1]
     resampling = Resampling(rank, block, replicates, seed)
     flagged, weighed = _weighed(measured, groups, weights, floor, floor_by=floor_by, robust=robust, model=model)
-    fits = _fits(flagged, weighed, groups, options, resampling, weights)
-    if modes != 0 and (robust is not None or (known_variance and floor == "estimate")):
+    beside_modes = modes != 0 and (robust is not None or (known_variance and floor == "estimate"))
+    first = replace(options, uncertainty=()) if beside_modes else options
+    fits = _fits(flagged, weighed, groups, first, resampling, weights)
+    for _ in range(_MODE_ROUNDS if beside_modes else 0):
         # what the modes explain is neither noise nor a fault
+        before = weighed.rejection
         flagged, weighed = _weighed(
-            measured,
-            groups,
-            weights,
-            floor,
-            floor_by=floor_by,
-            robust=robust,
-            model=model,
-            beside=correction(groups, fits),
+            measured, groups, weights, floor, floor_by=floor_by, robust=robust, model=model, former=fits
         )
+        settled = before is None or weighed.rejection is None or before.equals(weighed.rejection)
+        fits = _fits(flagged, weighed, groups, options if settled else first, resampling, weights)
+        if settled:
+            break
+    if beside_modes and not settled:
         fits = _fits(flagged, weighed, groups, options, resampling, weights)
     solution = assemble(flagged.drop_vars("group", errors="ignore"), weighed, groups, fits, working=model == "log-link")
     remark(
@@ -201,7 +208,12 @@ def _methods(uncertainty: object) -> Literal["auto"] | tuple[Method, ...]:
     if uncertainty is None or (isinstance(uncertainty, str) and uncertainty == "none"):
         return ()
     asked = (uncertainty,) if isinstance(uncertainty, str) else uncertainty
-    if isinstance(asked, Sequence) and 1 <= len(asked) <= 2 and len(set(asked)) == len(asked):
+    if (
+        isinstance(asked, Sequence)
+        and all(isinstance(name, str) for name in asked)
+        and 1 <= len(asked) <= 2
+        and len(set(asked)) == len(asked)
+    ):
         found = tuple(method for name in asked for method in METHODS if name == method)
         if len(found) == len(asked):
             return found
@@ -224,7 +236,7 @@ def _check(options: FitOptions, keywords: dict[str, Any]) -> None:
         "on_disconnected": (options.on_disconnected, ("raise", "separate")),
     }
     for name, (value, allowed) in choices.items():
-        if value not in allowed:
+        if not isinstance(value, str | None) or value not in allowed:
             msg = f"solve: {name} is {value!r}; it must be {' or '.join(map(repr, allowed))}"
             raise FlatnormError(msg)
     for name, whole, least in (
@@ -235,6 +247,9 @@ def _check(options: FitOptions, keywords: dict[str, Any]) -> None:
         if not isinstance(whole, int | np.integer) or isinstance(whole, bool) or whole < least:
             msg = f"solve: {name} is {whole!r}; it must be a whole number, at least {least}"
             raise FlatnormError(msg)
+    if keywords["replicates"] > _MOST_REPLICATES:
+        msg = f"solve: replicates is {keywords['replicates']}; more than {_MOST_REPLICATES} tell no more"
+        raise FlatnormError(msg)
     if options.modes != "auto" and (
         not isinstance(options.modes, int | np.integer) or isinstance(options.modes, bool) or options.modes < 0
     ):
@@ -255,6 +270,16 @@ def _check(options: FitOptions, keywords: dict[str, Any]) -> None:
             raise FlatnormError(msg)
     if keywords["floor_by"] is not None and not (isinstance(weights, str) and weights == "variance"):
         msg = f"solve: floor_by is {keywords['floor_by']!r}; only weights='variance' have a floor"
+        raise FlatnormError(msg)
+    if not (isinstance(floor, str) or floor == 0) and not (isinstance(weights, str) and weights == "variance"):
+        msg = f"solve: floor is {floor!r}; only weights='variance' have a floor"
+        raise FlatnormError(msg)
+    if (
+        keywords["jackknife_block"] is not None
+        and "jackknife" not in options.uncertainty
+        and options.uncertainty != "auto"
+    ):
+        msg = f"solve: jackknife_block is {keywords['jackknife_block']!r}, but no jackknife was asked for"
         raise FlatnormError(msg)
     if keywords["floor_by"] is not None and keywords["model"] == "log-link":
         msg = "solve: floor_by does not go with model='log-link', which has one floor; leave floor_by out"
@@ -304,12 +329,13 @@ def _weighed(
     floor_by: str | None,
     robust: Robust | None,
     model: Model,
-    beside: xr.DataArray | None = None,
+    former: Sequence[Fit] = (),
 ) -> tuple[xr.Dataset, Weighed]:
     """Give the dataset with its flags, and the levels with their weights as they enter the fit.
 
-    ``beside`` is what modes add to the logarithm of the levels: floor and faults are looked for without it.
+    ``former`` are fits with modes, one for each group: floor and faults are looked for without what the modes explain.
     """
+    beside = correction(groups, former) if former else None
     background = ds["background"].astype(float, copy=False)
     counts, sigma = (ds[name].astype(float, copy=False) if name in ds else None for name in ("counts", "sigma"))
     known_variance = isinstance(weights, str) and weights == "variance"
@@ -324,6 +350,8 @@ def _weighed(
         needs_logarithm=model == "log",
     ).persist()
     usable = usable_cells(quality)
+    # averaging more pixels makes a level no better than the lamp is: counts say nothing of how far levels may be off
+    alike = isinstance(weights, str) and weights == "counts"
     noise = weight = None
     if known_variance:
         noise = level_variance(sigma, counts).compute()
@@ -335,14 +363,15 @@ def _weighed(
     if floor_by is not None:
         classes = exposure_labels(ds.coords, floor_by, "floor_by")[1]
     weighed = weigh(
-        Known(background, usable, noise, weight)
+        Known(background, usable, noise, weight, alike)
         if beside is None
-        else _less(beside, background, usable, noise, weight),
+        else _less(beside, Known(background, usable, noise, weight, alike)),
         floor=floor,
         floor_class=classes,
         groups=[_in_order(chosen, _rank_in_time(ds)) for _, chosen in groups.members()],
         robust=robust,
         model=model,
+        spent=[0 if fit.modes is None else fit.modes.parameters for fit in former],
     )
     y = weighed.y if beside is None else weighed.y + beside
     weighed = weighed._replace(y=y.persist(), weight=weighed.weight.persist())
@@ -356,16 +385,11 @@ def _weighed(
     return ds.assign(quality=quality), weighed
 
 
-def _less(
-    beside: xr.DataArray,
-    background: xr.DataArray,
-    usable: xr.DataArray,
-    noise: xr.DataArray | None,
-    weight: xr.DataArray | None,
-) -> Known:
+def _less(beside: xr.DataArray, known: Known) -> Known:
     """Levels without what modes explain."""
-    factor = np.exp(-beside)
-    return Known(background * factor, usable, None if noise is None else noise * factor**2, weight)
+    factor = xr.ufuncs.exp(-beside)
+    noise = None if known.noise is None else known.noise * factor**2
+    return known._replace(background=known.background * factor, noise=noise)
 
 
 def _fits(

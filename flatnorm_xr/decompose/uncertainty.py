@@ -11,7 +11,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from flatnorm_xr.decompose.connectivity import Components
-from flatnorm_xr.decompose.covariance import LogErrors, analytic_errors
+from flatnorm_xr.decompose.covariance import LogErrors
 from flatnorm_xr.decompose.resampling import (
     FEWEST,
     MOST_BLOCKS,
@@ -92,7 +92,8 @@ def estimate_errors(
     factor: float,
     dof: int,
     resampling: Resampling,
-    analytic: LogErrors | None = None,
+    analytic: LogErrors,
+    pattern: xr.DataArray | None = None,
 ) -> Errors:
     """Find the standard errors of a fit.
 
@@ -114,16 +115,22 @@ def estimate_errors(
     dof : int
         Degrees of freedom of the fit.
     resampling : Resampling
-    analytic : LogErrors, optional
-        `analytic_errors` when they are at hand.
+    analytic : LogErrors
+        `flatnorm_xr.decompose.covariance.analytic_errors`.
+    pattern : DataArray, (unit dims, exposure), optional
+        What modes took out of the residuals. Which patterns the lamps had in these few exposures is chance, so their
+        mean over exposures, which is in G, is uncertain by their scatter.
 
     Returns
     -------
     Errors
         NaN for what was never measured.
     """
-    propagated = analytic if analytic is not None else analytic_errors(equations, components, gradient)
-    propagated = LogErrors(propagated.g * np.sqrt(factor), propagated.e * np.sqrt(factor))
+    variance_g = analytic.g**2 * factor
+    if pattern is not None:
+        share = ratio(equations.weight, equations.unit_total)
+        variance_g = variance_g + _of_mean(pattern, share)
+    propagated = LogErrors(xr.ufuncs.sqrt(variance_g), analytic.e * np.sqrt(factor))
     g_dof = xr.full_like(propagated.g, float(dof)).where(components.unit >= 0)
     e_dof = xr.full_like(propagated.e, float(dof)).where(components.exposure >= 0)
     if method == "analytic":
@@ -133,7 +140,12 @@ def estimate_errors(
     for in_unit, chosen in _in_components(components):
         weight = equations.weight.isel(exposure=chosen).where(in_unit, 0.0)
         found = _of_component(
-            method, residual.isel(exposure=chosen), weight, gradient.where(in_unit, 0.0), resampling.within(chosen)
+            method,
+            residual.isel(exposure=chosen),
+            weight,
+            gradient.where(in_unit, 0.0),
+            resampling.within(chosen),
+            None if pattern is None else pattern.isel(exposure=chosen),
         )
         if found is None:
             fragile = fragile | in_unit
@@ -165,20 +177,22 @@ def _of_component(
     weight: xr.DataArray,
     gradient: xr.DataArray,
     resampling: Resampling,
+    pattern: xr.DataArray | None,
 ) -> _Scatter | None:
     """Variances from scatter in one component; None where there is too little to scatter, or nothing holds together."""
-    block = _blocks(resampling)
+    block = _blocks(resampling) if method == "jackknife" else np.arange(weight.sizes["exposure"])
+    scattered = residual if pattern is None else residual + pattern
     n_blocks = int(block.max()) + 1
     if n_blocks < FEWEST:
         return None
-    deletions = leave_out(block)
     if method == "jackknife":
-        replicates = refit(residual, weight, deletions, gradient)
+        deletions = leave_out(block)
+        replicates = refit(scattered, weight, deletions, gradient)
         of_g = jackknife_errors(replicates, weight, deletions)
         offset = float((n_blocks - 1) / n_blocks * (_offset(replicates, weight) ** 2).sum())
     else:
         multiplicity = draw(weight.sizes["exposure"], replicates=resampling.replicates, seed=resampling.seed)
-        replicates = refit(residual, weight, multiplicity, gradient)
+        replicates = refit(scattered, weight, multiplicity, gradient)
         of_g = bootstrap_errors(replicates, weight)
         offset = float(_offset(replicates, weight).var(ddof=1))
     if bool(of_g.fragile.where(weight.sum("exposure") > 0, True).all()):
@@ -188,6 +202,14 @@ def _of_component(
     # Welch & Satterthwaite: the sum of two variances, each with degrees of freedom of its own
     e_dof = ratio(e**2, ratio(own**2, number.astype(float)) + offset**2 / (n_blocks - 1))
     return _Scatter(of_g.variance, of_g.dof, of_g.fragile, e, e_dof, number >= FEWEST - 1)
+
+
+def _of_mean(pattern: xr.DataArray, share: xr.DataArray) -> xr.DataArray:
+    """Variance of the weighted mean over exposures of a pattern that scatters from one to the next, (unit dims)."""
+    mean = (share * pattern).sum("exposure")
+    squares = (share**2 * (pattern - mean) ** 2).sum("exposure")
+    number = (share > 0).sum("exposure")
+    return squares * number / (number - 1).clip(1)
 
 
 def _offset(replicates: Replicates, weight: xr.DataArray) -> xr.DataArray:

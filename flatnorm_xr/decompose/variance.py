@@ -13,7 +13,9 @@ from flatnorm_xr.decompose.groups import join_groups, split_groups
 from flatnorm_xr.decompose.sweeps import NormalEquations
 from flatnorm_xr.errors import FlatnormError
 
-__all__ = ["as_fitted", "cell_variance", "check_solution", "pulls", "residual_variance"]
+__all__ = ["as_fitted", "cell_variance", "check_solution", "check_whole", "pulls", "residual_variance"]
+
+_ROUNDING = 1e-9
 
 
 def check_solution(solution: xr.Dataset, caller: str, *, needs: tuple[str, ...] = ()) -> None:
@@ -31,6 +33,30 @@ def check_solution(solution: xr.Dataset, caller: str, *, needs: tuple[str, ...] 
     if absent:
         msg = f"{caller}: the dataset has no {', '.join(absent)}: it was not solved; pass what solve returns"
         raise FlatnormError(msg)
+    lost = {"detector", "exposure"} - {str(dim) for dim in solution["residual"].dims}
+    if lost or solution["residual"].size == 0:
+        msg = f"{caller}: the solution has no {' and no '.join(sorted(lost)) or 'cells'}; select with a list of labels"
+        raise FlatnormError(msg)
+
+
+def check_whole(solution: xr.Dataset, caller: str) -> None:
+    """Raise where cells are missing that the fit had: what follows from all of them cannot be found from some.
+
+    Raises
+    ------
+    FlatnormError
+        There are fewer cells with weight than degrees of freedom and parameters say.
+    """
+    for _, part in split_groups(solution):
+        if "dof" not in part.attrs:
+            continue
+        measured = (part["weight"] > 0).drop_vars(list(part["weight"].coords))
+        components = connect(measured)
+        parameters = int((components.unit >= 0).sum()) + int((components.exposure >= 0).sum())
+        left = int(measured.sum()) - parameters + int(components.unit.max()) + 1
+        if left < part.attrs["dof"] or (left > part.attrs["dof"] and not part.attrs.get("modes")):
+            msg = f"{caller}: this is a part of what was solved; take {caller} of the whole and select from it"
+            raise FlatnormError(msg)
 
 
 def cell_variance(solution: xr.Dataset) -> xr.DataArray:
@@ -44,9 +70,10 @@ def cell_variance(solution: xr.Dataset) -> xr.DataArray:
     Returns
     -------
     DataArray, (unit dims, exposure)
-        With ``weights="variance"`` sigma^2 / (counts background^2) + floor^2, else 1 / weight (a rejected cell has its
-        counts, or the median weight of its unit); times the variance factor of its group, the scatter that was found.
-        NaN where there is no residual.
+        With ``weights="variance"`` sigma^2 / (counts background^2) + floor^2, with weights that were passed in
+        1 / weight (the median of its unit for a rejected cell), times the variance factor of its group. With
+        ``"counts"`` and ``"uniform"`` the same for all cells of a group, from their scatter. NaN where there is no
+        residual.
     """
     check_solution(solution, "cell_variance")
     parts = [_of_group(part) for _, part in split_groups(solution)]
@@ -71,14 +98,14 @@ def residual_variance(solution: xr.Dataset) -> xr.DataArray:
     parts = []
     for _, part in split_groups(solution):
         equations, components = as_fitted(part)
-        of_model = fitted_variance(equations, components) * part.attrs["variance_factor"]
-        parts.append(of_model.assign_coords({dim: part[dim] for dim in of_model.dims if dim in part.coords}))
-    of_model = join_groups(parts, solution)
-    used = solution["weight"] > 0
-    left = variance - of_model
-    # where a cell alone decides its own model nothing is left, and rounding must not make a variance of it
-    left = left.where(left > 1e-9 * variance)
-    return left.where(used, variance + of_model.fillna(0.0)).rename("variance")
+        weight, fitted = equations.weight, fitted_variance(equations, components)
+        left = _with_modes(1 - weight * fitted, weight, part)
+        # where a cell alone decides its own model nothing is left, and rounding must not make a variance of it
+        left = left.where(left > _ROUNDING)
+        typical = weight.where(weight > 0).median()
+        share = left.where(weight > 0, 1 + (fitted * typical).fillna(0.0))
+        parts.append(share.assign_coords({dim: part[dim] for dim in share.dims if dim in part.coords}))
+    return (variance * join_groups(parts, solution)).rename("variance")
 
 
 def pulls(solution: xr.Dataset) -> xr.DataArray:
@@ -92,7 +119,8 @@ def pulls(solution: xr.Dataset) -> xr.DataArray:
     Returns
     -------
     DataArray, (unit dims, exposure)
-        NaN where there is no residual or nothing to judge it by. Known also as internally studentised residuals.
+        NaN where there is no residual or nothing to judge it by; rejected cells have one, and it is large. Select
+        ``solution.weight > 0`` for those of the fit. Known also as internally studentised residuals.
 
     Raises
     ------
@@ -107,6 +135,7 @@ def pulls(solution: xr.Dataset) -> xr.DataArray:
     1.0
     """
     check_solution(solution, "pulls")
+    check_whole(solution, "pulls")
     found: xr.DataArray = solution["residual"] / xr.ufuncs.sqrt(residual_variance(solution))
     return found.rename("pull").assign_attrs(long_name="residual over its standard deviation", units="1")
 
@@ -119,6 +148,14 @@ def as_fitted(part: xr.Dataset) -> tuple[NormalEquations, Components]:
     return NormalEquations.of(y, weight), connect(weight > 0)
 
 
+def _with_modes(left: xr.DataArray, weight: xr.DataArray, part: xr.Dataset) -> xr.DataArray:
+    """Take what modes took up of the residuals off, shared out over the cells."""
+    if not part.attrs.get("modes"):
+        return left
+    total = float(left.where(weight > 0).sum())
+    return left * (float(part.attrs["dof"]) / max(total, 1.0))
+
+
 def _of_group(part: xr.Dataset) -> xr.DataArray:
     weight, background = part["weight"], part["background"]
     factor = float(part.attrs.get("variance_factor", np.nan))
@@ -128,10 +165,11 @@ def _of_group(part: xr.Dataset) -> xr.DataArray:
         floor = part["floor"] if "floor" in part else float(part.attrs.get("floor", 0.0))
         level = part["bgModel"] if part.attrs.get("model") == "log-link" else background
         own = (part["sigma"] / level) ** 2 / counts + floor**2
-    elif kind == "counts":
-        own = 1 / counts.where(counts > 0)
-    elif kind == "uniform":
-        own = xr.ones_like(background)
+    elif kind in ("counts", "uniform"):
+        # averaging more pixels makes a level no better than the lamp is, so counts are no inverse variances
+        used, dof = weight > 0, float(part.attrs.get("dof", 0))
+        squares = float((part["residual"].where(used) ** 2).sum())
+        return xr.full_like(background, squares / dof if dof > 0 else np.nan)
     else:
         usual = weight.where(weight > 0).median("exposure")
         own = 1 / weight.where(weight > 0, usual.fillna(usual.median()))

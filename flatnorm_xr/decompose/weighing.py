@@ -13,6 +13,7 @@ from flatnorm_xr.decompose.cells import log_levels
 from flatnorm_xr.decompose.floor import Levels, estimate_floor
 from flatnorm_xr.decompose.log_link import fit_log_link
 from flatnorm_xr.decompose.robust.search import Faults, find_faults
+from flatnorm_xr.decompose.sweeps import unit_dims
 
 __all__ = ["Known", "Model", "Robust", "Weighed", "weigh"]
 
@@ -21,6 +22,13 @@ Robust = Literal["tukey", "huber"]
 
 _ROUNDS = 5
 """Times that floor and faults are found in turn; two or three are the rule."""
+
+_FEWEST_UNITS = 4
+_FEWEST_EXPOSURES = 3
+"""Below these what is wrong in one looks like what is right in the others."""
+
+_FLOORED = 0.1
+"""Square of the floor, in units of the median variance from pixels, above which the floor is what errs."""
 
 _SAME = 0.01
 """Relative change of a floor that changes nothing else."""
@@ -36,6 +44,8 @@ class Known(NamedTuple):
     """Variance of a level from its pixels, in squared units of the level; or None, and then"""
     weight: xr.DataArray | None
     """are the weights."""
+    alike: bool = False
+    """Whether faults are looked for as if all levels had the same relative error, whatever the weights."""
 
 
 class Weighed(NamedTuple):
@@ -74,6 +84,7 @@ def weigh(
     groups: Sequence[NDArray[np.intp]],
     robust: Robust | None = None,
     model: Model = "log",
+    spent: Sequence[int] = (),
 ) -> Weighed:
     """Find weights, floors and faults: in turn, until they agree.
 
@@ -88,6 +99,8 @@ def weigh(
         Exposures solved together, each in order of time.
     robust : {"tukey", "huber"}, optional
         See `flatnorm_xr.decompose.robust.search.find_faults`.
+    spent : sequence of int
+        Parameters that were fitted in each group beside G and E, and that the levels are free of already.
     model : {"log", "log-link"}
         See `flatnorm_xr.decompose.log_link.fit_log_link`.
     """
@@ -95,24 +108,52 @@ def weigh(
     floors = np.zeros(int(floor_class.max()) + 1) + (0.0 if isinstance(floor, str) else floor)
     rejection = xr.zeros_like(known.usable, dtype="i4")
     found: list[Faults] = []
+    doubts: list[str] = []
+    unknown = False
     for _ in range(_ROUNDS):
         linear = _linear(known, rejection, model=model, floor=floors[floor_class], groups=groups)
         last_floors, last_rejection = floors, rejection
         if estimated:
-            floors = _floors(linear, rejection, floor_class, groups)
+            found_floors = _floors(linear, rejection, floor_class, groups, spent or [0] * len(groups))
+            floors = np.nan_to_num(found_floors)
+            unknown = bool(np.isnan(found_floors).any())
         before = _weight(known, linear, floors[floor_class])
         if robust is not None:
-            found = find_faults([_pair(chosen, linear.y, before) for chosen in groups], robust=robust)
+            judged = (before > 0).astype(float) if known.alike else before
+            found = find_faults([_pair(chosen, linear.y, judged) for chosen in groups], robust=robust)
             rejection = _together([faults.rejection for faults in found], groups, like=rejection)
         depends = (estimated and robust is not None) or model == "log-link"
         same_floors = np.allclose(floors, last_floors, rtol=_SAME, atol=0, equal_nan=True)
         if not depends or (same_floors and np.array_equal(rejection.values, last_rejection.values)):
             break
+    else:
+        doubts.append("solve: floor and faults do not settle: each changes the other; give one of them")
+    if robust is not None:
+        doubts += _too_small(before, groups)
+    if unknown:
+        doubts.append("solve: nothing is left to estimate the floor from, 0 was taken; give a floor")
     weighed = Weighed(linear.y, before, before, floors[floor_class] if known.noise is not None else None)
     if robust is not None:
         flags = _together([faults.quality for faults in found], groups, like=rejection.astype("u4"))
         weighed = weighed._replace(weight=before.where(rejection == 0, 0.0), faults=flags, rejection=rejection)
-    return weighed._replace(doubts=linear.doubts + _refused(found))
+    return weighed._replace(doubts=(*linear.doubts, *doubts, *_refused(found)))
+
+
+def _too_small(weight: xr.DataArray, groups: Sequence[NDArray[np.intp]]) -> list[str]:
+    """Say so where there is too little to tell a fault from the others' answer to it."""
+    units = unit_dims(weight)
+    small = 0
+    for chosen in groups:
+        used = weight.isel(exposure=chosen) > 0
+        n_units, n_exposures = int(used.any("exposure").sum()), int(used.any(units).sum())
+        small += n_units < _FEWEST_UNITS or n_exposures < _FEWEST_EXPOSURES
+    if not small:
+        return []
+    where = f" in {small} of {len(groups)} groups" if len(groups) > 1 else ""
+    return [
+        f"solve: fewer than {_FEWEST_UNITS} units or {_FEWEST_EXPOSURES} exposures{where}: robust= can hardly tell "
+        f"which level is at fault there"
+    ]
 
 
 def _refused(found: Sequence[Faults]) -> tuple[str, ...]:
@@ -163,12 +204,22 @@ def _linear(
 
 
 def _floors(
-    linear: _Linear, rejection: xr.DataArray, floor_class: NDArray[np.intp], groups: Sequence[NDArray[np.intp]]
+    linear: _Linear,
+    rejection: xr.DataArray,
+    floor_class: NDArray[np.intp],
+    groups: Sequence[NDArray[np.intp]],
+    spent: Sequence[int],
 ) -> NDArray[np.float64]:
     assert linear.noise is not None
     number = xr.DataArray(floor_class, dims="exposure")
-    used = linear.usable & (rejection == 0)
-    parts = [Levels(*_of(chosen, linear.y, linear.noise, used, number)) for chosen in groups]
+    # a level whose pixels do not scatter is not known to be perfect: it says nothing of the floor
+    used = linear.usable & (rejection == 0) & (linear.noise > 0)
+    parts = [
+        Levels(y, noise, part_used, part_number, more)
+        for (y, noise, part_used, part_number), more in zip(
+            (_of(chosen, linear.y, linear.noise, used, number) for chosen in groups), spent, strict=True
+        )
+    ]
     return estimate_floor(parts, classes=int(floor_class.max()) + 1)
 
 
@@ -178,8 +229,11 @@ def _weight(known: Known, linear: _Linear, floor: NDArray[np.float64]) -> xr.Dat
         assert known.weight is not None
         return known.weight.where(linear.usable, 0.0)
     assert linear.noise is not None
-    variance = linear.noise + xr.DataArray(np.nan_to_num(floor), dims="exposure") ** 2
-    usable = linear.usable & (variance > 0)
+    squared = xr.DataArray(floor, dims="exposure") ** 2
+    # a level whose pixels do not scatter is as good as the floor where that is what errs, and not known elsewhere
+    typical = float(linear.noise.where(linear.usable & (linear.noise > 0)).compute().median())
+    usable = linear.usable & ((linear.noise > 0) | ((squared > 0) & ~(squared < _FLOORED * typical)))
+    variance = linear.noise + squared
     return (1 / variance.where(usable, 1.0)).where(usable, 0.0).transpose(*linear.y.dims)
 
 

@@ -30,7 +30,7 @@ def level_variance(sigma: xr.DataArray | None, counts: xr.DataArray | None) -> x
         There is no sigma.
     """
     if sigma is None:
-        msg = "solve: weights='variance' needs the variable sigma, which is absent; use weights='counts'"
+        msg = "solve: weights='variance' needs the variable sigma, which is absent; use weights='counts' or 'uniform'"
         raise FlatnormError(msg)
     return sigma**2 / (1.0 if counts is None else counts.where(counts > 0))
 

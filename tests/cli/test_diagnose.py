@@ -70,13 +70,14 @@ def test_options_of_a_solve_are_its_keywords(flatnorm, tmp_path):
         "weights": "variance",
         "floor_by": "night",
         "robust": "huber",
-        "uncertainty": "bootstrap",
+        "uncertainty": ["bootstrap", "jackknife"],
         "replicates": 50,
         "seed": 3,
         "jackknife_block": "night",
         "modes": 1,
     }
-    options = [word for name, value in asked.items() for word in (f"--{name.replace('_', '-')}", value)]
+    words = {**asked, "uncertainty": "bootstrap,jackknife"}
+    options = [word for name, value in words.items() for word in (f"--{name.replace('_', '-')}", value)]
     assert flatnorm("solve", levels, "-o", run, *options, "--hierarchy")[0] == 0
     expected = fx.solve(ds, **asked, hierarchy=True)
     found = fx.open(run)
@@ -90,6 +91,7 @@ def test_options_of_a_solve_are_its_keywords(flatnorm, tmp_path):
     [
         (["--uncertainty", "guess"], "uncertainty is 'guess'"),
         (["--floor", "much"], "floor is 'much'"),
+        (["--floor", "1.2.3", "--weights", "variance"], "floor is '1.2.3'"),
         (["--modes", "-1"], "modes is '-1'"),
         (["--modes", "70"], "modes"),
         (["--floor-by", "moon", "--weights", "variance"], "floor_by is 'moon'"),

@@ -118,7 +118,7 @@ def halves(m=12, n=20, seed=3):
 
 
 def test_two_halves_joined_by_one_exposure_are_fragile(says):
-    with says(r"0, 1, 2, 3, 4 \(\+15 more\) hang on fewer than 3 exposures, or on one .*analytic \(FRAGILE\)"):
+    with says(r"units 0, 1, 2, 3, 4 \(\+15 more\) hang on fewer than 3 .* or on one .*analytic \(FRAGILE\)"):
         sol = fx.solve(halves(), weights="variance", uncertainty="jackknife")
     assert ((sol.quality & fx.Flag.FRAGILE) != 0).all()
     with says("FRAGILE", "carry no weight"):
@@ -131,7 +131,7 @@ def test_two_halves_joined_by_one_exposure_are_fragile(says):
 def test_one_unit_that_hangs_on_one_exposure_is_fragile_alone(says):
     ds, _, _ = nights(m=8, n=20, nights=1, seed=4)
     ds = ds.assign(background=ds.background.where((ds.detector != 7) | (ds.exposure == 3)))
-    with says("solve: 7 hang"):
+    with says("solve: units 7 hang"):
         sol = fx.solve(ds, uncertainty="jackknife")
     assert (((sol.quality & fx.Flag.FRAGILE) != 0).any("exposure") == (sol.detector == 7)).all()
     assert (sol.G_dof.where(sol.detector != 7, 7.0) == 7).all()
@@ -271,3 +271,95 @@ def test_covariance_has_the_errors_of_the_solution_in_any_gauge():
         np.testing.assert_allclose(np.sqrt(np.diag(own)), sol[f"{name}_stderr"] / sol[name], rtol=1e-9)
         # shares of named detectors follow G, which differs between the gauges by a factor alone
         np.testing.assert_allclose(np.sqrt(np.diag(moved)), other[f"{name}_stderr"] / other[name], rtol=1e-9)
+
+
+@quiet
+@pytest.mark.slow
+def test_errors_of_G_know_that_a_pattern_has_a_mean():
+    pulls, residual_pulls = [], []
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        ds, g, _ = nights(m=12, n=40, nights=1, floor=1e-3, seed=seed)
+        pattern = np.outer(focal_plane(40)[0], 2e-3 * rng.normal(size=12))
+        sol = fx.solve(
+            ds.assign(background=ds.background * np.exp(pattern)),
+            weights="variance",
+            gauge="geometric",
+            modes=1,
+            uncertainty=["jackknife", "analytic"],
+        )
+        error = np.log(sol.G) - (g - g.mean())
+        pulls.append([error / (sol.G_stderr / sol.G), error / (sol.G_stderr_analytic / sol.G)])
+        residual_pulls.append(fx.pulls(sol).values)
+    jackknife, analytic = np.sqrt(np.mean(np.square(pulls), axis=(0, 2)))
+    assert 0.85 < analytic < 1.25
+    assert 0.85 < jackknife < 1.35
+    assert np.std(residual_pulls) == pytest.approx(1, abs=0.01)
+
+
+def test_covariance_is_that_of_dense_algebra():
+    ds, _, _ = nights(m=5, n=7, nights=1, seed=13)
+    sol = fx.solve(ds, weights="variance", gauge=[2, 3], uncertainty="analytic")
+    weight = sol.weight.values
+    n, m = weight.shape
+    design = np.zeros((n * m, n + m))
+    design[np.arange(n * m), np.repeat(np.arange(n), m)] = 1
+    design[np.arange(n * m), n + np.tile(np.arange(m), n)] = 1
+    gradient = np.concatenate([(sol.gauge_weight * sol.G).values, np.zeros(m)])
+    bordered = np.block(
+        [[design.T @ (weight.ravel()[:, None] * design), gradient[:, None]], [gradient[None], np.zeros((1, 1))]]
+    )
+    dense = np.linalg.inv(bordered)[: n + m, : n + m] * sol.attrs["variance_factor"]
+    np.testing.assert_allclose(fx.covariance(sol, "G"), dense[:n, :n], rtol=1e-7, atol=1e-9 * dense.max())
+    np.testing.assert_allclose(fx.covariance(sol, "E"), dense[n:, n:], rtol=1e-7, atol=1e-9 * dense.max())
+    assert fx.covariance(sol, "G").attrs["long_name"] == "covariance of ln G"
+
+
+@quiet
+def test_uneven_counts_accuse_nobody(says):
+    accused = 0
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        levels = np.exp(rng.normal(0, 0.05, (62, 1)) + rng.normal(9, 0.1, 12) + 1e-3 * rng.normal(size=(62, 12)))
+        counts = np.full(levels.shape, 250_000)
+        counts[:4] *= 4
+        ds = fx.make(levels, counts=counts)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            plain = fx.solve(ds)
+        accused += "no departure" not in fx.diagnose(plain, permutations=99).attrs["verdict"]
+        accused += bool((fx.solve(ds, robust="tukey").rejection > 0).any())
+    assert accused <= 1
+
+
+def test_level_without_scatter_is_no_perfect_one(says):
+    ds, _, _ = nights(m=12, n=20, nights=1, floor=0.0, seed=14)
+    ds["sigma"][4, 5] = 0.0
+    with says("NO_SIGMA 1|G is NaN|carry no weight"):
+        sol = fx.solve(ds, weights="variance")
+    assert sol.weight[4, 5] == 0
+    assert sol.quality[4, 5] & fx.Flag.NO_SIGMA
+
+
+def test_errors_that_were_not_asked_for_are_told_of():
+    ds, _, _ = nights(m=6, n=9, nights=1)
+    sol = fx.solve(ds, uncertainty=None)
+    with pytest.raises(fx.FlatnormError, match="no standard errors; solve with uncertainty="):
+        fx.interval(sol)
+    with pytest.raises(fx.FlatnormError, match="were solved together; leave group out"):
+        fx.covariance(sol, group="a")
+
+
+@quiet
+def test_bootstrap_does_not_look_at_blocks():
+    ds, _, _ = nights(m=8, n=9, nights=1)
+    ds = ds.assign_coords(half=("exposure", list("aaaabbbb")))
+    sol = fx.solve(ds, uncertainty=["bootstrap", "jackknife"], jackknife_block="half")
+    alone = fx.solve(ds, uncertainty="bootstrap")
+    np.testing.assert_array_equal(sol.G_stderr, alone.G_stderr)
+
+
+def test_few_units_cannot_be_searched(says):
+    ds, _, _ = nights(m=12, n=3, nights=1)
+    with says("fewer than 4 units or 3 exposures: robust= can hardly tell"):
+        fx.solve(ds, robust="tukey")
