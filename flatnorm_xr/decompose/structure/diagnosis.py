@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from flatnorm_xr.decompose.structure.finding import Finding, holm
 from flatnorm_xr.decompose.structure.leading_mode import leading_modes, likenesses
 from flatnorm_xr.decompose.structure.residual_table import ResidualTable, tabulate
-from flatnorm_xr.decompose.structure.unit_regression import regress
 from flatnorm_xr.decompose.structure.verdict import TESTS, Verdict, explain
 from flatnorm_xr.decompose.sweeps import unit_dims
 from flatnorm_xr.decompose.variance import check_solution
@@ -55,6 +54,9 @@ def diagnose(solution: xr.Dataset, *, permutations: int = 999, seed: int = 0, al
     a bias left in its levels, a slope with the level, a jump of the gain, noise of its own; a drift with time;
     differences between lamps. One departure makes several of them fail, so the verdict names the causes that account
     for most with fewest parameters, one after the other, each after what the former explain is taken out.
+
+    What one unit does moves E, and so shows in all others with the opposite sign: by a third in a camera of four. So
+    the units of one test are taken one after the other too, the likeliest first, and the others judged beside it.
 
     Parameters
     ----------
@@ -171,10 +173,6 @@ def _of_tests(verdict: Verdict) -> dict[str, Any]:
 def _of_units(verdict: Verdict, table: ResidualTable, solution: xr.Dataset, dims: list[str]) -> dict[str, Any]:
     """Give what was found of every unit, along the unit dims."""
     found = _details(verdict.findings)
-    time = table.known.time
-    if time is not None and np.isfinite(time).all() and any(f.name == "time" and f.made for f in verdict.findings):
-        drift = regress(table, np.broadcast_to(time, table.weight.shape))
-        found |= {"drift": drift.size, "drift_stderr": drift.stderr, "drift_p_holm": drift.p_holm}
     shape = tuple(solution.sizes[dim] for dim in dims)
     answer = {}
     for name, (units, words) in _OF_UNIT.items():

@@ -48,6 +48,8 @@ class Explanation:
     """What it adds to ln(background), (unit, exposure)."""
     factor: Array | None = None
     """Or what it multiplies the weights by, (unit)."""
+    in_one_unit: bool = False
+    """Whether it is a pattern that one unit makes, of which what is wrong with the unit is the better name."""
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from flatnorm_xr.decompose.structure.finding import (
 from flatnorm_xr.decompose.structure.residual_table import ResidualTable
 from flatnorm_xr.decompose.structure.shared_patterns import fit_columns, focal_plane_patterns
 from flatnorm_xr.decompose.structure.two_way import Array, Wider
+from flatnorm_xr.decompose.structure.unit_departures import unit_drift
 
 __all__ = ["drift_test", "lamp_test"]
 
@@ -79,8 +80,8 @@ def lamp_test(table: ResidualTable) -> Finding:
     )
 
 
-def drift_test(table: ResidualTable) -> Finding:
-    """Test whether responses drift with time, all units together or as a pattern over the focal plane."""
+def drift_test(table: ResidualTable, *, alpha: float) -> Finding:
+    """Test whether responses drift with time: all of them, as a pattern over the focal plane, or single ones."""
     time = table.known.time
     if time is None:
         return not_made("time", "the exposures have no coordinate time")
@@ -92,13 +93,26 @@ def drift_test(table: ResidualTable) -> Finding:
     forms = _forms(table, [scaled])
     if not forms:
         return not_made("time", "drifts leave too few degrees of freedom")
+    alone = unit_drift(table, time, alpha=alpha) if known.all() else None
     best, p, size, stderr, share = _weigh(table, forms)
     measured = f"{percent(share)} of the residual variance, {size:.2g} % rms"
     if p < _LIKELY:
         measured += _of_plane(table, [scaled], forms[0])
+    sentence = f"{'responses drift' if p < _LIKELY else 'no drift of responses'} with time: {measured}"
+    explanation = _explanation(
+        table, forms, f"responses drift with time ({measured}): lamp or detectors warmed up, or gains drift"
+    )
+    if alone is not None and alone.made:
+        # the forms were charged for their number, this is one more
+        tried = len(forms)
+        p = min(1.0, (tried + 1) * min(p / tried, alone.p))
+        assert alone.explanation is not None
+        beside = explanation.gain - explanation.price
+        if alone.p < _NO_CHANCE and alone.explanation.gain - alone.explanation.price > beside:
+            sentence, explanation = alone.sentence, alone.explanation
     return Finding(
         "time",
-        f"{'responses drift' if p < _LIKELY else 'no drift of responses'} with time: {measured}",
+        sentence,
         p,
         best.statistic,
         "F",
@@ -106,9 +120,8 @@ def drift_test(table: ResidualTable) -> Finding:
         stderr,
         "%",
         share,
-        _explanation(
-            table, forms, f"responses drift with time ({measured}): lamp or detectors warmed up, or gains drift"
-        ),
+        explanation,
+        alone.details if alone is not None else {},
     )
 
 

@@ -23,6 +23,7 @@ from flatnorm_xr.decompose.structure.leading_mode import Likeness, Mode, leading
 from flatnorm_xr.decompose.structure.residual_table import ResidualTable
 from flatnorm_xr.decompose.structure.shared_patterns import fit_one, fit_planes
 from flatnorm_xr.decompose.structure.two_way import Array
+from flatnorm_xr.errors import offenders
 
 __all__ = ["modes_test", "nonlinearity_test", "plane_test", "tukey_test"]
 
@@ -111,14 +112,22 @@ def modes_test(table: ResidualTable, *, permutations: int, seed: int, resolve: f
         "%",
         found.share,
         Explanation(
-            f"units share a pattern that changes between exposures ({percent(found.share)} of the residual variance"
-            f"{most}): {_PATTERNS[name].cause.format(share=percent(share))}",
+            _pattern_cause(table, mode, name, share, f"{percent(found.share)} of the residual variance{most}"),
             gain(table, left),
             parameters,
             _FAIR * gain(table, table.chi2 * (1 - found.usual)),
             pattern=pattern,
+            in_one_unit=name == "unit",
         ),
     )
+
+
+def _pattern_cause(table: ResidualTable, mode: Mode, name: str, share: float, measured: str) -> str:
+    if name == "unit":
+        unit = offenders([table.units[_alone(table, mode)[0]]])
+        return f"{table.noun} {unit} does not follow the others, in a way of its own ({measured})"
+    like = _PATTERNS[name].cause.format(share=percent(share))
+    return f"units share a pattern that changes between exposures ({measured}): {like}"
 
 
 class _Pattern(NamedTuple):
@@ -131,20 +140,31 @@ _PATTERNS = {
     "radius": _Pattern("radial", "{share} of it goes with the radius, vignetting or the lamp's profile changed"),
     "detector_type": _Pattern("the detector type's", "{share} of it goes with detector_type, the colour changed"),
     "amplifier": _Pattern("the amplifier's", "{share} of it goes with the amplifier, electronics"),
-    "unit": _Pattern("one unit's", "{share} of it is in one unit"),
+    "unit": _Pattern("one unit's", ""),
     "": _Pattern("", "it follows neither plane, radius, detector type nor amplifier"),
 }
 
 
 def _looks_like(table: ResidualTable, mode: Mode) -> tuple[str, float]:
     """Name of the known pattern that accounts for most of a mode, and its share; empty where none does."""
-    strength = table.weight.sum(1) * mode.unit**2
-    alone = float(strength.max() / strength.sum()) if strength.sum() > 0 else 0.0
+    alone = _alone(table, mode)[1]
     candidates = [Likeness("unit", alone, 0.0)] if alone > MOSTLY else []
     known = likenesses(table, mode)
     candidates += [like for like in known if like.share > _LIKE and like.p < 0.01 / len(known)]
     best = max(candidates, key=lambda like: like.share, default=None)
     return (best.name, best.share) if best else ("", 0.0)
+
+
+def _alone(table: ResidualTable, mode: Mode) -> tuple[int, float]:
+    """Find the unit that alone accounts for most of a mode, with what it does to E and so to the others; its share."""
+    weight = table.weight.sum(1)
+    total = weight.sum()
+    left = weight * (1 - weight / total)
+    centred = mode.unit - (weight * mode.unit).sum() / total
+    strength = np.where(left > 0, (weight * centred) ** 2 / np.where(left > 0, left, 1.0), 0.0)
+    whole = float((weight * centred**2).sum())
+    k = int(strength.argmax())
+    return k, float(strength[k]) / whole if whole > 0 else 0.0
 
 
 def nonlinearity_test(table: ResidualTable) -> Finding:
@@ -157,7 +177,7 @@ def nonlinearity_test(table: ResidualTable) -> Finding:
     model = np.nan_to_num(table.model)
     span = float(model.max(where=used, initial=-np.inf) - model.min(where=used, initial=np.inf))
     at_most = f"{100 * found.size * span:+.2g} % over the range of levels"
-    amount = f"({with_error(found.size, found.size_stderr)}) per {unit}"
+    amount = f"({with_error(found.size, found.size_stderr)}) per {unit} of the level"
     return _with(
         found,
         f"units share a nonlinearity of {amount}" if low < 0.05 else f"no common nonlinearity: {amount}",

@@ -114,6 +114,34 @@ class TwoWayFit:
             pull[:, block.where] = of_block.T if block.flipped else of_block
         return pull.clip(0.0, 1.0)
 
+    def information_of_rows(self, patterns: Array) -> Array:
+        """Give the sum of w r^2 that the fit leaves of each row of a pattern by itself, all other rows being 0.
+
+        Parameters
+        ----------
+        patterns : array, (..., unit, exposure)
+
+        Returns
+        -------
+        array, (..., unit)
+        """
+        found = np.zeros(patterns.shape[:-1])
+        for block in self.blocks:
+            part = patterns[..., block.where]
+            if block.flipped:
+                weight = block.weight.T
+                share = weight / block.total
+                kept = (weight * part**2 * (1 - share)).sum(-1)
+                short = -np.einsum("...ij,ij,kj->...ik", part, weight, share)
+                own = np.arange(len(weight))
+                short[..., own, own] += (weight * part).sum(-1)
+            else:
+                centred = part - ((block.weight * part).sum(-1) / block.total)[..., np.newaxis]
+                short = block.weight * centred
+                kept = (short * centred).sum(-1)
+            found += kept - (short * block.system.solve(short)).sum(-1)
+        return np.maximum(found, 0.0)
+
     def reweighted(self, factor: Array) -> TwoWayFit:
         """Give the fit with the weights of each unit multiplied by ``factor`` (unit)."""
         return TwoWayFit.of(self.weight * factor[:, np.newaxis], self.starts)

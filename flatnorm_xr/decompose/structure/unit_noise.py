@@ -21,6 +21,11 @@ Mask = NDArray[np.bool_]
 _ROUNDS = 12
 _SETTLED = 0.05
 
+_KEPT = 1e-6
+"""Share of a cell's departure that its residual must keep to say anything."""
+
+_LEAST = 1e-9
+
 _ALIKE = 4.0
 """Ratio of variances within which noisy units are named together."""
 
@@ -86,11 +91,19 @@ def _compare(table: ResidualTable) -> _Compared:
 
     rows = rows_of(table, _of_lost_units(table))
     kind = (rows.dof > 0) & (table.weight > 0).any(1)
-    others_dof = rows.dof[kind].sum() - np.where(kind, rows.dof, 0.0)
-    others = rows.chi2[kind].sum() - np.where(kind, rows.chi2, 0.0)
-    fair = (rows.dof > 0) & (others_dof > 0) & (others > 0)
-    dof, beside = np.where(fair, rows.dof, 1.0), np.where(fair, others_dof, 1.0)
-    ratio = np.where(fair, rows.chi2 / dof * beside / np.where(fair, others, 1.0), np.nan)
+    # without the unit the others' residuals would be smaller, by what it does to them through E
+    kept = np.where(rows.kept > _KEPT, rows.kept, np.inf)
+    with_it = (table.weight * table.residual**2 / kept).sum(1)
+    worth = (np.where(table.weight > 0, 1 - table.fit.leverage, 0.0) / kept).sum(1)
+    remains = table.dof / (table.dof + table.taken)
+    others_dof = table.dof + table.taken - np.where(kind, worth, 0.0)
+    others = (table.chi2 - np.where(kind, with_it, 0.0)) / remains
+    others = np.maximum(others, _LEAST * table.chi2)
+    own = np.where(kind, with_it / remains, rows.chi2)
+    own_dof = np.where(kind, worth, rows.dof)
+    fair = (rows.dof > 0) & (own_dof > 0) & (others_dof > _KEPT) & (others > 0)
+    dof, beside = np.where(fair, own_dof, 1.0), np.where(fair, others_dof, 1.0)
+    ratio = np.where(fair, own / dof * beside / np.where(fair, others, 1.0), np.nan)
     p = np.where(fair, f.sf(np.nan_to_num(ratio), dof, beside), np.nan)
     return _Compared(ratio, holm(p), rows)
 

@@ -7,18 +7,23 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from flatnorm_xr.decompose.structure.finding import holm
 from flatnorm_xr.decompose.structure.residual_table import ResidualTable
 from flatnorm_xr.decompose.structure.two_way import Array
 from flatnorm_xr.decompose.structure.unit_scatter import Scatter, judged_scatter
 
-__all__ = ["Rows", "UnitEffect", "find_jumps", "regress", "rows_of"]
+__all__ = ["Rows", "Taken", "Tried", "UnitEffect", "judge", "rows_of", "try_jumps", "try_pattern"]
 
 _FOLLOWS = 4.0
 """Standard deviations within which a rejected cell follows what the unit's other cells say."""
 
 _SHORTEST = 2
 """Exposures on either side of a jump; a single one is an outlier."""
+
+_SMALL_CAMERA = 16
+_WORK = 4_000_000
+
+_ALONE = 1e-6
+"""Share of a departure below which a residual keeps nothing of it."""
 
 _NOTHING = 1e-20
 """Share of a pattern's square below which what is left of it about its mean is rounding."""
@@ -29,8 +34,8 @@ class UnitEffect(NamedTuple):
 
     size: Array
     stderr: Array
-    p_holm: Array
-    """Two-sided, adjusted for the number of units (and of places tried)."""
+    p: Array
+    """Two-sided, adjusted for the number of places tried."""
     explained: Array
     """By how much chi^2 falls."""
     pattern: Array
@@ -81,39 +86,96 @@ class Rows(NamedTuple):
     weight: Array
     kept: Array
     """Share of a departure in one cell that is left in its residual."""
+    spread: Array
+    """Variance of a cell's residual over that of the cell, but for what G takes."""
     chi2: Array
     dof: Array
+    together: float
+    """Degrees of freedom of all units: fewer than their sum, for a unit's residuals show in those of the others."""
 
 
-def regress(table: ResidualTable, pattern: Array) -> UnitEffect:
+class Taken(NamedTuple):
+    """Effects of single units that were taken out of the residuals, (unit)."""
+
+    units: NDArray[np.bool_]
+    size: Array
+    column: NDArray[np.intp]
+    """For jumps, the first exposure after each; -1 elsewhere."""
+    lost: Array
+    """What they took of the variance of each residual, (unit, exposure)."""
+
+    @classmethod
+    def nothing(cls, table: ResidualTable) -> Taken:
+        """Give the start: no unit has an effect."""
+        units = len(table.weight)
+        return cls(np.zeros(units, bool), np.zeros(units), np.full(units, -1), np.zeros(table.weight.shape))
+
+
+class Tried(NamedTuple):
+    """An effect tried on the residuals of every unit, (unit), before it is judged."""
+
+    rows: Rows
+    size: Array
+    """Beside what was taken out already."""
+    information: Array
+    """Inverse variance of the size, for weights that are inverse variances."""
+    pattern: Array
+    column: NDArray[np.intp]
+    lost: Array
+    """What taking out each unit's effect costs the variance of its own residuals, (unit, exposure)."""
+    tries: _Tries | None = None
+
+
+def try_pattern(table: ResidualTable, pattern: Array, taken: Taken) -> Tried:
     """Regress each unit's residuals on a pattern, (unit, exposure), finite wherever there is a residual.
 
     A departure of one unit also moves the E of its exposures, by its share of their weight; the slope allows for
-    that. A rejected cell takes part where it follows what the unit's other cells say, or where these say nothing.
+    that. A rejected cell, which moved neither E nor G, takes part where it follows what the unit's other cells say,
+    or where these say nothing.
     """
-    rows = rows_of(table, _followers(table, pattern))
+    rows = rows_of(table, _followers(table, pattern), taken)
     centred = table.centred(pattern, rows.weight)
-    information = (rows.weight * rows.kept * centred**2).sum(1)
-    told = (information > _NOTHING * (rows.weight * pattern**2).sum(1)) & (rows.dof > 1)
-    information = np.where(told, information, np.nan)
-    size = (rows.weight * centred * table.residual).sum(1) / information
-    none = np.full(size.shape, -1)
-    return _judged(rows, size, information, tries=None, pattern=centred, column=none)
+    left = table.centred(pattern, table.weight)
+    crossed = (rows.weight * rows.kept * centred * left).sum(1)
+    spread = (rows.weight * rows.spread * centred**2).sum(1)
+    told = (spread > _NOTHING * (rows.weight * pattern**2).sum(1)) & (crossed > 0) & (rows.dof + taken.units > 1)
+    crossed = np.where(told, crossed, np.nan)
+    exact = _exact(table, rows, left[np.newaxis])
+    if exact is not None:
+        crossed = np.where(told & exact.units, exact.information[0], crossed)
+        spread = np.where(told & exact.units, exact.information[0], spread)
+    size = (rows.weight * centred * table.residual).sum(1) / crossed
+    information = crossed**2 / np.where(told, spread, 1.0)
+    lost = _lost(table, rows, centred, information)
+    return Tried(rows, size, information, centred, np.full(size.shape, -1), lost)
 
 
-def find_jumps(table: ResidualTable) -> UnitEffect:
-    """Try a jump of each unit's response between any two exposures that follow each other in time."""
-    rows = rows_of(table, np.where(table.jumped, table.spare, 0.0))
+def try_jumps(table: ResidualTable, taken: Taken) -> Tried:
+    """Try a jump of each unit's response between any two exposures that follow each other in time.
+
+    The jumps that were taken already stay where they are.
+    """
+    rows = rows_of(table, np.where(table.jumped, table.spare, 0.0), taken)
     order = table.order
     weight = rows.weight[:, order]
     moment = -np.cumsum(weight * table.centred(table.residual, rows.weight)[:, order], axis=1)[:, :-1]
-    information = _step_information(table, rows)
+    crossed, spread = _step_information(table, rows)
+    steps = np.zeros((order.size - 1, 1, order.size))
+    steps[:, 0, order] = np.triu(np.ones((order.size, order.size)), 1)[:-1]
+    exact = _exact(table, rows, steps)
+    if exact is not None:
+        there = exact.units[:, np.newaxis] & (_NOTHING * weight.sum(1, keepdims=True) < exact.information.T)
+        crossed = np.where(exact.units[:, np.newaxis], np.where(there, exact.information.T, 0.0), crossed)
+        spread = np.where(exact.units[:, np.newaxis], crossed, spread)
     before = np.cumsum(weight > 0, axis=1)[:, :-1]
     number = (weight > 0).sum(1, keepdims=True)
-    fair = (before >= _SHORTEST) & (number - before >= _SHORTEST) & (information > 0) & (weight[:, 1:] > 0)
-    fair &= rows.dof[:, np.newaxis] > 1
-    information = np.where(fair, information, np.inf)
-    step = np.argmax(np.where(fair, moment**2 / information, -1.0), axis=1)
+    fair = (before >= _SHORTEST) & (number - before >= _SHORTEST) & (crossed > 0) & (weight[:, 1:] > 0)
+    fair &= (rows.dof + taken.units)[:, np.newaxis] > 1
+    information = np.where(fair, crossed**2 / np.where(fair, spread, 1.0), np.inf)
+    moment = moment / np.where(fair, crossed, np.inf)
+    step = np.argmax(np.where(fair, moment**2 * np.where(fair, information, 0.0), -1.0), axis=1)
+    place = np.argsort(order)
+    step = np.where(taken.column >= 0, place[taken.column] - 1, step)
     unit = np.arange(step.size)
     there = fair.any(1)
     told = np.where(there, information[unit, step], np.nan)
@@ -121,60 +183,121 @@ def find_jumps(table: ResidualTable) -> UnitEffect:
     after = np.zeros(weight.shape)
     after[:, order] = np.arange(weight.shape[1]) > step[:, np.newaxis]
     pattern = table.centred(after, rows.weight)
-    tries = _Tries(fair, information, weight)
-    return _judged(rows, moment[unit, step] / told, told, tries=tries, pattern=pattern, column=column)
+    size = np.where(there, moment[unit, step], np.nan)
+    lost = _lost(table, rows, pattern, told)
+    return Tried(rows, size, told, pattern, column, lost, _Tries(fair, information, weight))
 
 
-def rows_of(table: ResidualTable, spare: Array) -> Rows:
+class _Exact(NamedTuple):
+    units: NDArray[np.bool_]
+    """Those without rejected cells, of which it holds."""
+    information: Array
+    """(pattern, unit)."""
+
+
+def _exact(table: ResidualTable, rows: Rows, patterns: Array) -> _Exact | None:
+    """Information on patterns of single units, (pattern, unit, exposure); None where the usual approximation will do.
+
+    That approximation leaves out what E hands on to other exposures where cells are missing, which counts in small
+    cameras.
+    """
+    units, exposures = table.weight.shape
+    if units > _SMALL_CAMERA or len(patterns) * units * max(units, exposures) > _WORK:
+        return None
+    all_used = ~((rows.weight > 0) & (table.weight == 0)).any(1)
+    shape = (len(patterns), units, exposures)
+    return _Exact(all_used, table.fit.information_of_rows(np.broadcast_to(patterns, shape)))
+
+
+def rows_of(table: ResidualTable, spare: Array, taken: Taken | None = None) -> Rows:
     """Take each unit's cells together: those used, and those rejected ones that ``spare`` gives a weight."""
     used = table.weight > 0
     weight = np.where(used, table.weight, spare)
     total = table.weight.sum(0)
-    kept = np.where(used, 1 - table.weight / np.where(total > 0, total, 1.0), 1.0)
+    share = np.where(total > 0, weight / np.where(total > 0, total, 1.0), 0.0)
+    kept = np.where(used, 1 - share, 1.0)
+    spread = np.where(used, kept, 1 + share)
     # residuals are smaller than errors by their leverage, and by what explanations took already
-    left = np.where(used, (1 - table.fit.leverage) * table.dof / max(table.dof + table.taken, 1), 1.0)
+    free = np.where(used, 1 - table.fit.leverage, spread)
+    left = free * np.where(used, table.dof / max(table.dof + table.taken, 1), 1.0)
     groups = np.add.reduceat(weight > 0, table.fit.starts, axis=1)
-    dof = (weight > 0).sum(1) - (groups > 0).sum(1)
-    taken = left.sum(1, where=weight > 0) / np.where(dof > 0, dof, 1)
-    chi2 = (weight * table.centred(table.residual, weight) ** 2).sum(1) / np.where(taken > 1e-9, taken, np.inf)
-    return Rows(weight, kept, chi2, np.where(taken > 1e-9, dof, 0).astype(float))
+    dof = ((weight > 0).sum(1) - (groups > 0).sum(1)).astype(float)
+    # a cell that is alone in its exposure says nothing
+    told = np.where((weight > 0) & (spread > _ALONE), free / np.where(spread > _ALONE, spread, 1.0), 0.0).sum(1)
+    dof = np.where(used.any(1), np.minimum(dof, told), dof)
+    together = float(table.dof + ((weight > 0) & ~used).sum())
+    if taken is not None:
+        left, dof = np.maximum(left - taken.lost, 0.0), dof - taken.units
+        together -= float(taken.units.sum())
+    remains = left.sum(1, where=weight > 0) / np.where(dof > 0, dof, 1)
+    chi2 = (weight * table.centred(table.residual, weight) ** 2).sum(1) / np.where(remains > 1e-9, remains, np.inf)
+    return Rows(weight, kept, spread, chi2, np.where(remains > 1e-9, dof, 0.0).clip(min=0.0), max(together, 1.0))
 
 
-def _step_information(table: ResidualTable, rows: Rows) -> Array:
-    """Information on a step after each exposure but the last, in order of time, (unit, exposure - 1)."""
+def _lost(table: ResidualTable, rows: Rows, centred: Array, information: Array) -> Array:
+    """Share of the variance of each residual that fitting its unit's effect takes, (unit, exposure)."""
+    used = table.weight > 0
+    told = np.where(np.isfinite(information), information, np.inf)[:, np.newaxis]
+    weighted = rows.weight * centred**2
+    lost = np.where(used, weighted * rows.kept**2 / told, 0.0)
+    spare = np.where(used, 0.0, weighted)
+    total = spare.sum(1, keepdims=True)
+    if not total.any():
+        return lost
+    left = np.where(used, table.centred(centred, table.weight), 0.0)
+    lost = rows.weight * (rows.kept * left) ** 2 / told
+    own = np.clip(1 - lost.sum(1, keepdims=True), 0.0, 1.0)
+    return np.asarray(lost + spare / np.where(total > 0, total, np.inf) * own)
+
+
+def _step_information(table: ResidualTable, rows: Rows) -> tuple[Array, Array]:
+    """Find what a step after each exposure but the last, in order of time, gives its moment, and the variance of that.
+
+    Both are (unit, exposure - 1).
+    """
     order = table.order
-    found = np.zeros((rows.weight.shape[0], order.size - 1))
+    crossed, spread = np.zeros((2, rows.weight.shape[0], order.size - 1))
     for group in table.group_indicators():
-        weight = (rows.weight * group)[:, order]
+        weight, used = (rows.weight * group)[:, order], (table.weight * group)[:, order]
+        late, late_used = _late(weight), _late(used)
+        late_used = np.where((used > 0).any(1, keepdims=True), late_used, late)
         kept = np.cumsum(weight * rows.kept[:, order], axis=1)
-        before = np.cumsum(weight, axis=1)
-        total = before[:, -1:]
-        late = 1 - before[:, :-1] / np.where(total > 0, total, 1.0)
-        found += kept[:, :-1] * late**2 + (kept[:, -1:] - kept[:, :-1]) * (1 - late) ** 2
-    return found
+        variance = np.cumsum(weight * rows.spread[:, order], axis=1)
+        crossed += kept[:, :-1] * late * late_used + (kept[:, -1:] - kept[:, :-1]) * (1 - late) * (1 - late_used)
+        spread += variance[:, :-1] * late**2 + (variance[:, -1:] - variance[:, :-1]) * (1 - late) ** 2
+    return crossed, spread
 
 
-def _judged(
-    rows: Rows, size: Array, information: Array, *, tries: _Tries | None, pattern: Array, column: NDArray[np.intp]
-) -> UnitEffect:
+def _late(weight: Array) -> Array:
+    """Share of each unit's weight that comes after each exposure but the last."""
+    before = np.cumsum(weight, axis=1)
+    total = before[:, -1:]
+    return np.asarray(1 - before[:, :-1] / np.where(total > 0, total, 1.0))
+
+
+def judge(tried: Tried, taken: Taken) -> UnitEffect:
     """Give effects their errors and p-values, from the scatter that each unit has without its effect."""
     from scipy.stats import t as student
 
-    explained = size**2 * information
-    dof = rows.dof - 1
+    rows, size = tried.rows, tried.size + taken.size
+    explained = size**2 * tried.information
+    dof = rows.dof - ~taken.units
     fair = (dof > 0) & np.isfinite(explained)
-    left = np.maximum(rows.chi2 - np.nan_to_num(explained), 1e-12 * rows.chi2)
+    own = np.where(taken.units, 0.0, np.nan_to_num(explained))
+    left = np.maximum(rows.chi2 - own, 1e-12 * rows.chi2)
     after = Scatter(left / np.where(fair, dof, 1.0), np.where(fair, dof, 0.0))
     # units all look too quiet once the likeliest of many effects is taken out of each
-    usual = after if tries is None else Scatter(rows.chi2 / np.where(fair, rows.dof, 1.0), rows.dof * fair)
-    scatter = judged_scatter(after, usual=usual)
-    stderr = np.sqrt(scatter.variance / information)
+    usual = after
+    if tried.tries is not None:
+        usual = Scatter(rows.chi2 / np.where(fair, rows.dof, 1.0), rows.dof * fair)
+    scatter = judged_scatter(after, usual=usual, together=rows.together)
+    stderr = np.sqrt(scatter.variance / tried.information)
     p = np.full(size.shape, np.nan)
     known = np.isfinite(stderr) & (stderr > 0)
     p[known] = 2 * student.sf(np.abs(size / stderr)[known], scatter.dof[known])
-    if tries is not None:
-        p = np.minimum(p * tries.number(p), 1.0)
-    return UnitEffect(size, stderr, holm(p), explained, pattern, np.where(known, column, -1))
+    if tried.tries is not None:
+        p = np.minimum(p * tried.tries.number(p), 1.0)
+    return UnitEffect(size, stderr, p, explained, tried.pattern, np.where(known, tried.column, -1))
 
 
 def _followers(table: ResidualTable, pattern: Array) -> Array:

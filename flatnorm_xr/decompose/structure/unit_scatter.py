@@ -27,7 +27,7 @@ class Scatter(NamedTuple):
     dof: Array
 
 
-def judged_scatter(own: Scatter, *, usual: Scatter) -> Scatter:
+def judged_scatter(own: Scatter, *, usual: Scatter, together: float = np.inf) -> Scatter:
     """Judge each unit's scatter by its own residuals and by those of all units.
 
     With few exposures a unit's own scatter is poorly known. Where all units scatter alike the common value is used,
@@ -40,6 +40,8 @@ def judged_scatter(own: Scatter, *, usual: Scatter) -> Scatter:
         Each unit's own, once an effect is taken out; nothing is made of a unit without a degree of freedom.
     usual : Scatter
         That from which it is learnt what units are like.
+    together : float
+        Degrees of freedom of all units, where these are fewer than their sum.
 
     References
     ----------
@@ -52,7 +54,7 @@ def judged_scatter(own: Scatter, *, usual: Scatter) -> Scatter:
     if not known.any():
         return judged
     prior, prior_dof = _prior(usual.variance[known], usual.dof[known])
-    d, s2, total = own.dof[known], own.variance[known], float(usual.dof[known].sum())
+    d, s2, total = own.dof[known], own.variance[known], min(float(usual.dof[known].sum()), together)
     if np.isinf(prior_dof):
         shared, shared_dof = np.full(d.shape, prior), np.full(d.shape, total)
     else:

@@ -19,6 +19,8 @@ __all__ = ["TESTS", "Cause", "Verdict", "examine", "explain"]
 TESTS = ("plane", "modes", "nonlinearity", "tukey", "bias", "slope", "jump", "scatter", "time", "lamp")
 """In the order in which they are made and shown."""
 
+_OF_ONE_UNIT = ("bias", "slope", "jump", "scatter")
+
 _MOST_CAUSES = 5
 _SHOWN = 3
 
@@ -58,7 +60,7 @@ def examine(table: ResidualTable, *, permutations: int, seed: int, alpha: float)
         "slope": lambda: slope_test(table, alpha=alpha),
         "jump": lambda: jump_test(table, alpha=alpha),
         "scatter": lambda: scatter_test(table, alpha=alpha),
-        "time": lambda: drift_test(table),
+        "time": lambda: drift_test(table, alpha=alpha),
         "lamp": lambda: lamp_test(table),
     }
     return [makers[name]() for name in TESTS]
@@ -87,6 +89,8 @@ def explain(table: ResidualTable, *, permutations: int, seed: int, alpha: float)
             break
         # once something is certain, the likeliest name may be one that alone would not be
         explanations = {f.name: f.explanation for f in left if f.p < alpha and f.explanation is not None}
+        if any(name in explanations for name in _OF_ONE_UNIT):
+            explanations = {name: e for name, e in explanations.items() if not e.in_one_unit}
         name = max(explanations, key=lambda name: explanations[name].gain - explanations[name].price)
         if any(cause.words == explanations[name].cause for cause in causes):
             break
