@@ -151,6 +151,9 @@ def tabulate(solution: xr.Dataset) -> ResidualTable:
 
     residual, weight = flat(solution["residual"]).astype(float), flat(solution["weight"]).astype(float)
     used = (weight > 0) & np.isfinite(residual)
+    # counts are weights, and no inverse variances: residuals are judged by what levels scatter
+    precision = flat(_without_factor(solution)).astype(float)
+    weight = np.where(used & np.isfinite(precision), precision, weight)
     rejected, jumped = _rejected(solution)
     spare = np.where(flat(rejected).astype(bool) & ~used & used.any(0), flat(_without_factor(solution)), 0.0)
     spare = np.where(np.isfinite(residual) & np.isfinite(spare), spare, 0.0)

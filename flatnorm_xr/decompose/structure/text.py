@@ -20,7 +20,8 @@ def describe(diagnosis: xr.Dataset, *, width: int = 120) -> str:
     diagnosis : Dataset
         What `flatnorm_xr.diagnose` returns.
     width : int
-        Characters on a line; what is longer goes on in the next, under its column.
+        Characters on a line of the table; what is longer goes on in the next, under its column. The verdict is one
+        line whatever its length.
 
     Returns
     -------
@@ -43,8 +44,7 @@ def describe(diagnosis: xr.Dataset, *, width: int = 120) -> str:
     if not isinstance(diagnosis, xr.Dataset) or "verdict" not in diagnosis.attrs or "sentence" not in diagnosis:
         msg = "describe: diagnosis is not what diagnose returns; pass diagnose(solution)"
         raise FlatnormError(msg)
-    verdict = textwrap.wrap(f"verdict: {diagnosis.attrs['verdict']}", width, subsequent_indent="  ")
-    return "\n".join([_counted(diagnosis), "", *_table(diagnosis, width), "", *verdict])
+    return "\n".join([_counted(diagnosis), "", *_table(diagnosis, width), "", f"verdict: {diagnosis.attrs['verdict']}"])
 
 
 def _counted(diagnosis: xr.Dataset) -> str:
