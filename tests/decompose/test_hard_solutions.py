@@ -1,4 +1,4 @@
-"""Solutions that are hard to ask: parts of one, dead groups, noise that is not known, weights that differ by decades."""
+"""Solutions that are hard to ask: parts of one, dead groups, unknown noise, weights that differ by decades."""
 
 from __future__ import annotations
 
