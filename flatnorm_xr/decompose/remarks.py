@@ -77,7 +77,7 @@ def remark(
             f"compare G or E of different sets (component, UNIDENTIFIABLE)"
         )
     _quality_of_fit(solution, fits, options, known_variance)
-    _quality_of_errors(fits, searched="rejection" in solution, comparable=known_variance or _even(solution))
+    _quality_of_errors(solution, fits, known_variance=known_variance)
 
 
 def _rejections(solution: xr.Dataset) -> None:
@@ -112,7 +112,7 @@ def _even(solution: xr.Dataset) -> bool:
     return bool(mean.max() <= _EVEN * mean.min())
 
 
-def _quality_of_errors(fits: list[tuple[str, Fit]], *, searched: bool, comparable: bool) -> None:
+def _quality_of_errors(solution: xr.Dataset, fits: list[tuple[str, Fit]], *, known_variance: bool) -> None:
     """Say which errors are not what was asked for, and when they do not agree with each other."""
     fragile = [
         f"{unit}{within}"
@@ -127,9 +127,9 @@ def _quality_of_errors(fits: list[tuple[str, Fit]], *, searched: bool, comparabl
             f"ties them to the others: their errors are analytic (FRAGILE)"
         )
     excess = max((errors.excess for _, fit in fits for errors in fit.errors), default=0.0)
-    if excess > 1 and comparable:
+    if excess > 1 and (known_variance or _even(solution)):
         cause = "background = G E does not hold to the noise"
-        if not searched:
+        if "rejection" not in solution:
             cause = f"some levels are at fault (robust='tukey' finds them), or {cause}"
         warn(
             f"solve: how units scatter between exposures differs from unit to unit {excess:.1f} times more than "

@@ -227,7 +227,8 @@ def _weight(known: Known, linear: _Linear, floor: NDArray[np.float64]) -> xr.Dat
     """Weight of each cell that may carry one, faults included."""
     if known.noise is None:
         assert known.weight is not None
-        return known.weight.where(linear.usable, 0.0)
+        # a copy costs as much as an iteration of the fit, and where nothing was lost the weights are right as they are
+        return known.weight if linear.usable is known.usable else known.weight.where(linear.usable, 0.0)
     assert linear.noise is not None
     squared = xr.DataArray(floor, dims="exposure") ** 2
     # a level whose pixels do not scatter is as good as the floor where that is what errs, and not known elsewhere
