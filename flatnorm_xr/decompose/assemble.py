@@ -22,7 +22,7 @@ from flatnorm_xr.flags import Flag
 from flatnorm_xr.model.make import stamp, version_attributes
 from flatnorm_xr.model.schema import level_units
 
-__all__ = ["assemble", "correction", "described"]
+__all__ = ["assemble", "described", "explained_by_modes"]
 
 
 class _Placement:
@@ -72,7 +72,8 @@ def assemble(ds: xr.Dataset, weighed: Weighed, groups: Groups, fits: list[Fit], 
     exists = ds.coords.get("exists", xr.DataArray(True))
     scales = E.where(exists & in_fit).broadcast_like(background).transpose(*background.dims)
     if modes:
-        factor = xr.ufuncs.exp(correction(groups, fits)).transpose(*background.dims)
+        patterns = modes["mode_exposure"].fillna(0.0) * place.of_exposure(modes["mode_unit"]).fillna(0.0)
+        factor = xr.ufuncs.exp(patterns.sum("mode")).transpose(*background.dims)
         model, scales = model * factor, scales * factor
     measured = xr.ufuncs.isfinite(background) if working else (background > 0) & (background < np.inf)
     valid = measured & exists & place.of_exposure(G).notnull() & E.notnull()
@@ -108,8 +109,11 @@ def assemble(ds: xr.Dataset, weighed: Weighed, groups: Groups, fits: list[Fit], 
     return solution
 
 
-def correction(groups: Groups, fits: Sequence[Fit]) -> xr.DataArray:
-    """Give what the modes add to ln G + ln E, (unit dims, exposure)."""
+def explained_by_modes(groups: Groups, fits: Sequence[Fit]) -> xr.DataArray:
+    """Give what modes explain of the logarithms of the levels, (unit dims, exposure), as a search for faults needs it.
+
+    Exposures that were rejected are shown as much of each pattern as they have; in a solution they have none.
+    """
     parts = [xr.zeros_like(fit.residual) if fit.modes is None else _explained(fit) for fit in fits]
     labelled = [part.assign_coords(fit.residual.coords) for part, fit in zip(parts, fits, strict=True)]
     return _Placement(groups).along_exposure(labelled)

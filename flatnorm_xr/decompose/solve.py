@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from flatnorm_xr.decompose.assemble import assemble, correction, described
+from flatnorm_xr.decompose.assemble import assemble, described, explained_by_modes
 from flatnorm_xr.decompose.cells import count_flags, flag_cells, usable_cells
 from flatnorm_xr.decompose.fit import Fit, FitOptions, fit_group
 from flatnorm_xr.decompose.gauge import Gauge
@@ -335,7 +335,7 @@ def _weighed(
 
     ``former`` are fits with modes, one for each group: floor and faults are looked for without what the modes explain.
     """
-    beside = correction(groups, former) if former else None
+    beside = explained_by_modes(groups, former) if former else None
     background = ds["background"].astype(float, copy=False)
     counts, sigma = (ds[name].astype(float, copy=False) if name in ds else None for name in ("counts", "sigma"))
     known_variance = isinstance(weights, str) and weights == "variance"

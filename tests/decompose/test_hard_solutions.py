@@ -131,3 +131,13 @@ def test_exact_fit_leaves_no_floor_to_be_found(says):
     with says("nothing is left to estimate the floor from, 0 was taken"):
         sol = fx.solve(ds.isel(exposure=[0]), weights="variance")
     assert sol.attrs["floor"] == 0
+
+
+@quiet
+def test_model_of_a_rejected_exposure_is_that_of_its_residuals_with_modes():
+    ds = tilted(fx.simulate(n_detectors=40, n_exposures=12, seed=2), np.random.default_rng(2), size=2e-3)
+    light = 1 + 0.02 * np.sin(ds.x / 15) * np.cos(ds.y / 15) * (ds.exposure == 105)
+    ds = ds.assign(background=(ds.background * light).transpose(*ds.background.dims))
+    sol = fx.solve(ds, weights="variance", modes=1, robust="tukey", uncertainty=None)
+    assert (sol.rejection.sel(exposure=105) > 0).all()
+    np.testing.assert_allclose(np.log(sol.background / sol.bgModel), sol.residual, atol=1e-12)
