@@ -23,6 +23,16 @@ class Components(NamedTuple):
     unit: xr.DataArray
     exposure: xr.DataArray
 
+    @property
+    def number(self) -> int:
+        """How many there are."""
+        return int(self.unit.max()) + 1
+
+    @property
+    def parameters(self) -> int:
+        """Free parameters of G and E: one for each unit and exposure, less the free factor of each component."""
+        return int((self.unit >= 0).sum()) + int((self.exposure >= 0).sum()) - self.number
+
 
 def connect(measured: xr.DataArray) -> Components:
     """Find the connected components of units and exposures, numbered by falling size.

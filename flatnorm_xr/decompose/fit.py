@@ -100,8 +100,7 @@ def fit_group(
     measured = (bare_weight > 0).compute()
     found = connect(measured)
     components = Components(_with_labels(found.unit, y), _with_labels(found.exposure, y))
-    number = int(found.unit.max()) + 1
-    if number > 1 and options.on_disconnected == "raise":
+    if found.number > 1 and options.on_disconnected == "raise":
         raise disconnected_error(components.unit, exposure=components.exposure, caller="solve", where=within)
     share = gauge_weights(options.gauge, counts, components.unit, within=within)
     bare_share, mean = _without_labels(share), gauge_mean(options.gauge)
@@ -111,7 +110,7 @@ def fit_group(
     g, e = _in_gauge(raw.g, raw.e, found, bare_share, mean=mean)
     residual = bare_y - g
     residual -= e
-    dof = int(np.count_nonzero(measured)) - int((found.unit >= 0).sum()) - int((found.exposure >= 0).sum()) + number
+    dof = int(np.count_nonzero(measured)) - found.parameters
     modes = None
     if options.modes != 0 and bool(measured.any()):
         modes = fit_modes(residual, bare_weight, modes=options.modes, gauge_share=bare_share, seed=options.seed)

@@ -113,8 +113,6 @@ def _first_guess(parts: Sequence[Levels]) -> float:
         weight = part.used.astype(float)
         equations = NormalEquations.of(part.y, weight)
         fit = solve_exactly(equations, tolerance=1e-9)
-        components = connect(part.used)
         squares += float((weight * (part.y - fit.g - fit.e) ** 2).sum())
-        fitted = int((components.unit >= 0).sum()) + int((components.exposure >= 0).sum())
-        freedom += float(weight.sum()) - fitted + int(components.unit.max()) + 1 - part.spent
+        freedom += float(weight.sum()) - connect(part.used).parameters - part.spent
     return float(np.sqrt(squares / freedom)) if freedom > 0 else 0.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -168,32 +168,17 @@ def solve(
     validate(ds, caller="solve")
     measured = _at_level(_without_former_solve(ds), level)
     groups = group_exposures(measured.coords, by)
-    known_variance = isinstance(weights, str) and weights == "variance"
     rank = _rank_in_time(measured)
     block = None if jackknife_block is None else exposure_labels(measured.coords, jackknife_block, "jackknife_block")[1]
     resampling = Resampling(rank, block, replicates, seed)
-    flagged, weighed = _weighed(measured, groups, weights, floor, floor_by=floor_by, robust=robust, model=model)
-    beside_modes = modes != 0 and (robust is not None or (known_variance and floor == "estimate"))
-    first = replace(options, uncertainty=()) if beside_modes else options
-    fits = _fits(flagged, weighed, groups, first, resampling, weights)
-    for _ in range(_MODE_ROUNDS if beside_modes else 0):
-        # what the modes explain is neither noise nor a fault
-        before = weighed.rejection
-        flagged, weighed = _weighed(
-            measured, groups, weights, floor, floor_by=floor_by, robust=robust, model=model, former=fits
-        )
-        settled = before is None or weighed.rejection is None or before.equals(weighed.rejection)
-        fits = _fits(flagged, weighed, groups, options if settled else first, resampling, weights)
-        if settled:
-            break
-    if beside_modes and not settled:
-        fits = _fits(flagged, weighed, groups, options, resampling, weights)
+    asked = _Weighing(groups, rank, weights, floor, floor_by, robust, model)
+    flagged, weighed, fits = _weighed_and_fitted(measured, asked, options, resampling)
     solution = assemble(flagged.drop_vars("group", errors="ignore"), weighed, groups, fits, working=model == "log-link")
     remark(
         solution,
         [(within, fit) for (within, _), fit in zip(groups.members(), fits, strict=True)],
         options=options,
-        known_variance=known_variance,
+        known_variance=asked.by_variance,
         model=model,
         doubts=weighed.doubts,
     )
@@ -320,64 +305,93 @@ def _at_level(ds: xr.Dataset, level: str | None) -> xr.Dataset:
     return ds.assign_coords(unlabelled)
 
 
-def _weighed(
-    ds: xr.Dataset,
-    groups: Groups,
-    weights: Weights,
-    floor: float | Literal["estimate"],
-    *,
-    floor_by: str | None,
-    robust: Robust | None,
-    model: Model,
-    former: Sequence[Fit] = (),
-) -> tuple[xr.Dataset, Weighed]:
+@dataclass(frozen=True)
+class _Weighing:
+    """How cells are weighed; the groups with their exposures' places in time, and keywords of `solve`."""
+
+    groups: Groups
+    rank: NDArray[np.intp]
+    weights: Weights
+    floor: float | Literal["estimate"]
+    floor_by: str | None
+    robust: Robust | None
+    model: Model
+
+    @property
+    def by_variance(self) -> bool:
+        """Whether the weights claim to be inverse variances."""
+        return isinstance(self.weights, str) and self.weights == "variance"
+
+    @property
+    def depends_on_modes(self) -> bool:
+        """Whether what modes explain could pass for noise or for a fault."""
+        return self.robust is not None or (self.by_variance and self.floor == "estimate")
+
+
+def _weighed_and_fitted(
+    ds: xr.Dataset, asked: _Weighing, options: FitOptions, resampling: Resampling
+) -> tuple[xr.Dataset, Weighed, list[Fit]]:
+    """Weigh and fit, with modes in turn until no other cells are rejected."""
+    flagged, weighed = _weighed(ds, asked)
+    if options.modes == 0 or not asked.depends_on_modes:
+        return flagged, weighed, _fits(flagged, weighed, asked, options, resampling)
+    without_errors = replace(options, uncertainty=())
+    for _ in range(_MODE_ROUNDS):
+        before = weighed.rejection
+        fits = _fits(flagged, weighed, asked, without_errors, resampling)
+        flagged, weighed = _weighed(ds, asked, former=fits)
+        if before is None or weighed.rejection is None or before.equals(weighed.rejection):
+            break
+    return flagged, weighed, _fits(flagged, weighed, asked, options, resampling)
+
+
+def _weighed(ds: xr.Dataset, asked: _Weighing, *, former: Sequence[Fit] = ()) -> tuple[xr.Dataset, Weighed]:
     """Give the dataset with its flags, and the levels with their weights as they enter the fit.
 
     ``former`` are fits with modes, one for each group: floor and faults are looked for without what the modes explain.
     """
+    groups, weights, floor = asked.groups, asked.weights, asked.floor
     beside = explained_by_modes(groups, former) if former else None
     background = ds["background"].astype(float, copy=False)
     counts, sigma = (ds[name].astype(float, copy=False) if name in ds else None for name in ("counts", "sigma"))
-    known_variance = isinstance(weights, str) and weights == "variance"
     quality = flag_cells(
         background,
         counts=counts,
         sigma=sigma,
         exists=ds.coords.get("exists"),
         quality=ds.get("quality"),
-        needs_sigma=known_variance,
+        needs_sigma=asked.by_variance,
         has_floor=floor == "estimate" or floor > 0,
-        needs_logarithm=model == "log",
+        needs_logarithm=asked.model == "log",
     ).persist()
     usable = usable_cells(quality)
     # averaging more pixels makes a level no better than the lamp is: counts say nothing of how far levels may be off
     alike = isinstance(weights, str) and weights == "counts"
     noise = weight = None
-    if known_variance:
+    if asked.by_variance:
         noise = level_variance(sigma, counts).compute()
     else:
         weight = cell_weights(weights, background=background, counts=counts, usable=usable).persist()
     if isinstance(weights, xr.DataArray):
         quality = (quality | (usable & (weight == 0)) * np.uint32(Flag.ZERO_WEIGHT)).persist()
     classes = np.zeros(background.sizes["exposure"], dtype=np.intp)
-    if floor_by is not None:
-        classes = exposure_labels(ds.coords, floor_by, "floor_by")[1]
+    if asked.floor_by is not None:
+        classes = exposure_labels(ds.coords, asked.floor_by, "floor_by")[1]
+    known = Known(background, usable, noise, weight, alike)
     weighed = weigh(
-        Known(background, usable, noise, weight, alike)
-        if beside is None
-        else _less(beside, Known(background, usable, noise, weight, alike)),
+        known if beside is None else _less(beside, known),
         floor=floor,
         floor_class=classes,
-        groups=[_in_order(chosen, _rank_in_time(ds)) for _, chosen in groups.members()],
-        robust=robust,
-        model=model,
+        groups=[_in_order(chosen, asked.rank) for _, chosen in groups.members()],
+        robust=asked.robust,
+        model=asked.model,
         spent=[0 if fit.modes is None else fit.modes.parameters for fit in former],
     )
     y = weighed.y if beside is None else weighed.y + beside
     weighed = weighed._replace(y=y.persist(), weight=weighed.weight.persist())
-    if known_variance or model == "log-link":
+    if asked.by_variance or asked.model == "log-link":
         unused = usable & ~(weighed.before > 0) & ~has_flag(quality, Flag.ZERO_WEIGHT)
-        quality = quality | unused * np.uint32(Flag.NO_SIGNAL if model == "log-link" else Flag.NO_SIGMA)
+        quality = quality | unused * np.uint32(Flag.NO_SIGNAL if asked.model == "log-link" else Flag.NO_SIGMA)
     if not bool((weighed.weight > 0).any()):
         found = ", ".join(f"{name} {n}" for name, n in count_flags(quality, WITHOUT_WEIGHT).items())
         msg = f"solve: none of the {quality.size} cells can be used ({found}); levels must be finite and positive"
@@ -392,28 +406,21 @@ def _less(beside: xr.DataArray, known: Known) -> Known:
     return known._replace(background=known.background * factor, noise=noise)
 
 
-def _fits(
-    ds: xr.Dataset,
-    weighed: Weighed,
-    groups: Groups,
-    options: FitOptions,
-    resampling: Resampling,
-    weights: Weights,
-) -> list[Fit]:
+def _fits(ds: xr.Dataset, weighed: Weighed, asked: _Weighing, options: FitOptions, resampling: Resampling) -> list[Fit]:
     """Fit the exposures of each group."""
-    by_name = weights if isinstance(weights, str) else None
-    counts = weighed.weight if by_name == "counts" else _counts_used(ds, weighed)
+    by_counts = isinstance(asked.weights, str) and asked.weights == "counts"
+    counts = weighed.weight if by_counts else _counts_used(ds, weighed)
     fits = [
         fit_group(
             weighed.y[{"exposure": chosen}],
             weighed.weight[{"exposure": chosen}],
             counts=counts[{"exposure": chosen}],
             options=options,
-            known_variance=by_name == "variance",
+            known_variance=asked.by_variance,
             within=within,
             resampling=resampling.within(chosen),
         )
-        for within, chosen in groups.members()
+        for within, chosen in asked.groups.members()
     ]
     if weighed.rejection is None or not bool((weighed.rejection > 0).any()):
         return fits
@@ -421,7 +428,7 @@ def _fits(
     scale = float(np.nanmedian([fit.variance_factor for fit in fits]))
     return [
         with_rejected(fit, weighed.y[{"exposure": chosen}], rejected[{"exposure": chosen}], scale=scale)
-        for fit, (_, chosen) in zip(fits, groups.members(), strict=True)
+        for fit, (_, chosen) in zip(fits, asked.groups.members(), strict=True)
     ]
 
 
