@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal
 import typer
 import xarray as xr
 
+from flatnorm_xr.decompose.gauge import parse_gauge
+
 __all__ = ["Solving", "with_solving"]
 
 Level = Literal["detector", "amplifier"]
@@ -29,7 +31,7 @@ class Solving:
     def keywords(self, ds: xr.Dataset) -> dict[str, Any]:
         """Keywords of `flatnorm_xr.solve` for these levels, whose labels decide what a detector's name means."""
         asked = dict(self._asked)
-        asked["gauge"] = _gauge(asked["gauge"], ds)
+        asked["gauge"] = parse_gauge(asked["gauge"], ds["detector"])
         asked["robust"] = None if asked["robust"] == "none" else asked["robust"]
         methods = [name.strip() for name in asked["uncertainty"].split(",")]
         asked["uncertainty"] = methods[0] if len(methods) == 1 else methods
@@ -113,13 +115,3 @@ def with_solving(**defaults: Any) -> Callable[[Callable[..., None]], Callable[..
         return with_options
 
     return decorate
-
-
-def _gauge(text: str, ds: xr.Dataset) -> Any:
-    """Turn the text of ``--gauge`` into what `flatnorm_xr.solve` takes; labels become integers where detectors are."""
-    if text in ("mean", "geometric"):
-        return text
-    labels = [label.strip() for label in text.split(",")]
-    if "detector" in ds.coords and ds["detector"].dtype.kind in "iu":
-        return [int(label) if re.fullmatch(r"-?[0-9]+", label) else label for label in labels]
-    return labels

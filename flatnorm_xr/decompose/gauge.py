@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
@@ -11,7 +12,7 @@ import xarray as xr
 from flatnorm_xr.decompose.sweeps import unit_dims
 from flatnorm_xr.errors import FlatnormError, offenders
 
-__all__ = ["Gauge", "describe_gauge", "gauge_mean", "gauge_offset", "gauge_weights", "named_detectors"]
+__all__ = ["Gauge", "describe_gauge", "gauge_mean", "gauge_offset", "gauge_weights", "named_detectors", "parse_gauge"]
 
 Gauge = str | int | Sequence[str | int]
 """``"mean"``, ``"geometric"``, or a detector label or several."""
@@ -26,6 +27,24 @@ def named_detectors(gauge: Gauge) -> list[str | int] | None:
         msg = f"solve: gauge is {gauge!r}; it must be 'mean', 'geometric', or a detector label or several"
         raise FlatnormError(msg)
     return [label if isinstance(label, str) else int(label) for label in labels]
+
+
+def parse_gauge(text: str, detector: xr.DataArray) -> Gauge:
+    """Read a gauge written as text: ``mean``, ``geometric``, or detectors, comma-separated.
+
+    Parameters
+    ----------
+    text : str
+        Where the detectors' labels are integers, so are those in the text.
+    detector : DataArray, (detector)
+        Labels of the detectors.
+    """
+    if text in ("mean", "geometric"):
+        return text
+    labels = [label.strip() for label in text.split(",")]
+    if detector.dtype.kind in "iu":
+        return [int(label) if re.fullmatch(r"-?[0-9]+", label) else label for label in labels]
+    return labels
 
 
 def gauge_mean(gauge: Gauge) -> Literal["arithmetic", "geometric"]:

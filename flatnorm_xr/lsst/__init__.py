@@ -1,4 +1,4 @@
-"""Rubin's pipeline tasks on the labelled core: the only room that imports ``lsst.*`` (``pip install flatnorm-xr[lsst]``)."""
+"""Rubin's pipeline tasks on the labelled core: the only room that imports ``lsst.*`` (``flatnorm-xr[lsst]``)."""
 
 from __future__ import annotations
 

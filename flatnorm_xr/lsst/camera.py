@@ -9,6 +9,7 @@ import pydantic
 import xarray as xr
 
 from flatnorm_xr.errors import CameraError, offenders
+from flatnorm_xr.lsst.errors import MissingInputError
 
 __all__ = ["MosaicAmplifier", "MosaicCamera", "MosaicDetector", "amplifier_names"]
 
@@ -23,7 +24,7 @@ class MosaicAmplifier(pydantic.BaseModel, frozen=True):
     """First column and the column after the last, from 0; None when not known."""
 
     def getName(self) -> str:
-        """Name of the amplifier."""
+        """Give the name of the amplifier."""
         return self.name
 
 
@@ -41,11 +42,11 @@ class MosaicDetector(pydantic.BaseModel, frozen=True):
         return len(self.amplifiers)
 
     def getId(self) -> int:
-        """Number of the detector."""
+        """Give the number of the detector."""
         return self.id
 
     def getName(self) -> str:
-        """Name of the detector."""
+        """Give the name of the detector."""
         return self.name
 
 
@@ -72,10 +73,10 @@ class MosaicCamera(pydantic.BaseModel, frozen=True):
             if detector in (one.id, one.name):
                 return one
         msg = f"camera {self.name} has no detector {detector!r}; it has {offenders(one.id for one in self.detectors)}"
-        raise KeyError(msg)
+        raise MissingInputError(msg)
 
     def getName(self) -> str:
-        """Name of the camera."""
+        """Give the name of the camera."""
         return self.name
 
     @classmethod
@@ -91,7 +92,9 @@ class MosaicCamera(pydantic.BaseModel, frozen=True):
             Of the camera.
         """
         labels = ds["detector"].values.tolist()
-        names = [str(text) for text in ds["detector_name"].values] if "detector_name" in ds.coords else [""] * len(labels)
+        names = (
+            [str(text) for text in ds["detector_name"].values] if "detector_name" in ds.coords else [""] * len(labels)
+        )
         numbered = ds["detector"].dtype.kind in "iu"
         detectors = []
         for position, (label, full) in enumerate(zip(labels, names, strict=True)):
@@ -153,8 +156,8 @@ def amplifier_names(camera: Any, detector: int | str) -> list[str]:
     ------
     CameraError
         No camera, or nothing that can be asked for a detector.
-    KeyError
-        The camera has no such detector.
+    MissingInputError
+        A KeyError: the camera has no such detector.
     """
     if camera is None:
         msg = "camera is None; pass a mapping from detector to its amplifiers, or certify a camera in the repository"
@@ -166,7 +169,7 @@ def amplifier_names(camera: Any, detector: int | str) -> list[str]:
         raise CameraError(msg) from error
     except LookupError as error:
         msg = f"the camera has no detector {detector!r}; is it the camera of these flats?"
-        raise KeyError(msg) from error
+        raise MissingInputError(msg) from error
     names = [one if isinstance(one, str) else str(one.getName()) for one in amplifiers]
     if len(set(names)) < len(names):
         msg = f"the camera names two amplifiers of detector {detector!r} alike: {offenders(names)}; give each its own"

@@ -1,0 +1,342 @@
+"""Rubin's CpFlatNormalizationTask on the labelled core: statistics of many flats in, the scale of each exposure out."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, ClassVar
+
+import lsst.pipe.base.connectionTypes as cT
+import xarray as xr
+from lsst.daf.butler import DatasetRef
+from lsst.pex.config import ChoiceField, Field, ListField
+from lsst.pipe.base import (
+    AnnotatedPartialOutputsError,
+    InputQuantizedConnection,
+    OutputQuantizedConnection,
+    PipelineTask,
+    PipelineTaskConfig,
+    PipelineTaskConnections,
+    QuantumContext,
+    Struct,
+)
+from lsst.pipe.base.connectionTypes import BaseInput, Output
+from lsst.utils.timer import timeMethod
+from numpy.typing import ArrayLike
+
+from flatnorm_xr.archive.scales import pack_scales, scales_by_amplifier
+from flatnorm_xr.decompose.alternation import measure_scales
+from flatnorm_xr.decompose.gauge import parse_gauge
+from flatnorm_xr.decompose.solve import solve
+from flatnorm_xr.errors import FlatnormError, FlatnormWarning, offenders
+from flatnorm_xr.lsst.camera import amplifier_names
+from flatnorm_xr.lsst.errors import ExposuresWithoutScaleError, NothingMeasuredError
+from flatnorm_xr.lsst.records import described, selected
+from flatnorm_xr.lsst.statistics import levels_of
+
+__all__ = ["CpFlatNormalizationConnections", "CpFlatNormalizationTask", "CpFlatNormalizationTaskConfig"]
+
+
+class CpFlatNormalizationConnections(PipelineTaskConnections, dimensions=("instrument", "physical_filter")):
+    """Statistics of all detectors and exposures of one filter, and the camera; scales and the whole solution."""
+
+    inputMDs = cT.Input(
+        name="cpFlatProc_metadata",
+        doc="Statistics of each detector in each exposure; a PropertyList or TaskMetadata is converted.",
+        storageClass="FlatnormStatistics",
+        dimensions=("instrument", "physical_filter", "detector", "exposure"),
+        multiple=True,
+    )
+    camera = cT.PrerequisiteInput(
+        name="camera",
+        doc="Camera that tells the amplifiers of each detector.",
+        storageClass="FlatnormCamera",
+        dimensions=("instrument",),
+        isCalibration=True,
+    )
+    outputScales = cT.Output(
+        name="cpFlatNormScales",
+        doc="Scale of each amplifier in each exposure (expScale), response of each detector or amplifier (detScale).",
+        storageClass="StructuredDataDict",
+        dimensions=("instrument", "physical_filter"),
+    )
+    outputSolution = cT.Output(
+        name="cpFlatNormSolution",
+        doc="The whole solution: levels, E, G, bgModel, scales, residuals, flags and errors.",
+        storageClass="FlatnormSolution",
+        dimensions=("instrument", "physical_filter"),
+    )
+
+    def __init__(self, *, config: CpFlatNormalizationTaskConfig | None = None) -> None:
+        super().__init__(config=config)
+        if config is not None and not config.doWriteSolution:
+            del self.outputSolution
+
+    def adjustQuantum(
+        self,
+        inputs: dict[str, tuple[BaseInput, Collection[DatasetRef]]],
+        outputs: dict[str, tuple[Output, Collection[DatasetRef]]],
+        label: str,
+        data_id: Any,
+    ) -> tuple[
+        Mapping[str, tuple[BaseInput, Collection[DatasetRef]]], Mapping[str, tuple[Output, Collection[DatasetRef]]]
+    ]:
+        """Keep the exposures that the configuration selects; without any the quantum has no work."""
+        adjusted: dict[str, tuple[BaseInput, Collection[DatasetRef]]] = {}
+        config: Any = getattr(self, "config", None)
+        if config is not None and config.downSelectionField:
+            connection, refs = inputs["inputMDs"]
+            kept = selected(refs, field=config.downSelectionField, values=config.downSelectionValues)
+            adjusted["inputMDs"] = connection, kept
+            inputs.update(adjusted)
+        super().adjustQuantum(inputs, outputs, label, data_id)
+        return adjusted, {}
+
+
+class CpFlatNormalizationTaskConfig(PipelineTaskConfig, pipelineConnections=CpFlatNormalizationConnections):
+    """Configuration of the task; the defaults are the documented behaviour."""
+
+    level = ChoiceField(
+        dtype=str,
+        doc="What has a response of its own.",
+        default="DETECTOR",
+        allowed={"DETECTOR": "Whole detectors.", "AMP": "Amplifiers."},
+    )
+    scaleMaxIter = Field(
+        dtype=int,
+        doc="Iterations of the alternation.",
+        default=10,
+        check=lambda value: value >= 1,
+    )
+    downSelectionField = Field(
+        dtype=str,
+        doc="Field of the exposure records by which exposures are selected, for example observation_reason or "
+        "exposure_time; none: all exposures.",
+        default=None,
+        optional=True,
+    )
+    downSelectionValues = ListField(
+        dtype=str, doc="Values of downSelectionField to keep; numbers are compared as numbers.", default=[]
+    )
+    method = ChoiceField(
+        dtype=str,
+        doc="How levels are decomposed.",
+        default="alternation",
+        allowed={
+            "alternation": "The documented alternation, scaleMaxIter times.",
+            "exact": "The least-squares solution that the alternation approaches.",
+        },
+    )
+    weights = ChoiceField(
+        dtype=str,
+        doc="Weights of the levels.",
+        default="counts",
+        allowed={
+            "counts": "Pixel counts.",
+            "variance": "Inverse variances from sigma and counts, with a systematic floor.",
+            "uniform": "All alike.",
+        },
+    )
+    robust = ChoiceField(
+        dtype=str,
+        doc="Find faulty cells, units and exposures, and leave them out.",
+        default=None,
+        optional=True,
+        allowed={"tukey": "By Tukey's biweight.", "huber": "By Huber's."},
+    )
+    uncertainty = ChoiceField(
+        dtype=str,
+        doc="How the errors in the solution are found; E and G do not depend on it.",
+        default="none",
+        allowed={
+            "none": "No errors.",
+            "auto": "Jackknife from 5 exposures on, else analytic.",
+            "analytic": "From the weights.",
+            "jackknife": "By leaving out exposures and units.",
+            "bootstrap": "By drawing exposures.",
+        },
+    )
+    gauge = Field(
+        dtype=str,
+        doc="Whose mean response is 1: mean (weighted by counts), geometric, or detectors, comma-separated.",
+        default="mean",
+    )
+    doWriteSolution = Field(dtype=bool, doc="Write the whole solution as NetCDF beside the scales.", default=True)
+
+    def validate(self) -> None:
+        """Check what no field can check by itself."""
+        super().validate()
+        if self.downSelectionField and not self.downSelectionValues:
+            msg = f"downSelectionField is {self.downSelectionField!r}; set downSelectionValues to what is to be kept"
+            raise FlatnormError(msg)
+        if self.downSelectionValues and not self.downSelectionField:
+            msg = "downSelectionValues are set; set downSelectionField to the field of the exposure records they are of"
+            raise FlatnormError(msg)
+
+
+class CpFlatNormalizationTask(PipelineTask):
+    """Find by what each exposure's flats must be divided before they are combined.
+
+    A drop-in for ``lsst.cp.pipe.CpFlatNormalizationTask``; see `flatnorm_xr.solve` for what it computes.
+    """
+
+    ConfigClass: ClassVar[Any] = CpFlatNormalizationTaskConfig
+    _DefaultName: ClassVar[str] = "cpFlatNorm"
+    canMultiprocess: ClassVar[bool] = True
+    config: CpFlatNormalizationTaskConfig
+
+    def runQuantum(
+        self,
+        butlerQC: QuantumContext,
+        inputRefs: InputQuantizedConnection,
+        outputRefs: OutputQuantizedConnection,
+    ) -> None:
+        """Read, run, and write the scales as ``{"expScale": ..., "detScale": ...}`` and the solution.
+
+        An exposure without a scale is left out of ``expScale``; the outputs are then partial, and the middleware
+        decides whether tasks after this one go on.
+        """
+        inputs = butlerQC.get(inputRefs)
+        inputs["inputDims"] = [described(ref.dataId) for ref in inputRefs.inputMDs]
+        result = self.run(**inputs)
+        amplifiers = {d: amplifier_names(inputs["camera"], d) for d in result.solution["detector"].values.tolist()}
+        outputs = Struct(outputScales=pack_scales(result.solution, amplifiers))
+        if self.config.doWriteSolution:
+            outputs.outputSolution = result.solution.assign_attrs(
+                camera=str(outputRefs.outputScales.dataId["instrument"])
+            )
+        butlerQC.put(outputs, outputRefs)
+        self._say_if_partial(result.solution)
+
+    @timeMethod
+    def run(self, inputMDs: Sequence[Any], inputDims: Sequence[Mapping[str, Any]], camera: Any) -> Struct:
+        """Find the scale of every exposure from statistics of many flats.
+
+        Parameters
+        ----------
+        inputMDs : list of dict, TaskMetadata or PropertyList
+            Statistics of one detector in one exposure each; see `flatnorm_xr.lsst.statistics.levels_of`.
+        inputDims : list of dict
+            ``exposure`` and ``detector`` of each.
+        camera : mapping
+            From detector id to amplifiers with ``getName()``.
+
+        Returns
+        -------
+        Struct
+            ``outputScales``: E of the exposure as ``[detector][amplifier name][exposure]``, at both levels; NaN for
+            an exposure that has no scale, dark or rejected. ``solution``: the whole solution, a Dataset.
+
+        Raises
+        ------
+        KeyError
+            ``exposure`` or ``detector`` is missing from the dimensions, a statistic from the metadata, a detector
+            from the camera.
+        FlatnormError
+            See `flatnorm_xr.lsst.statistics.levels_of` and `flatnorm_xr.solve`.
+        DisconnectedError
+            Sets of detectors share no exposure.
+        NothingMeasuredError
+            A ``NoWorkFound``: no level can be used.
+        """
+        levels = levels_of(
+            inputMDs,
+            inputDims,
+            camera,
+            level=self.config.level,
+            needs_sigma=self.config.weights == "variance",
+        )
+        self._say_what_is_missing(levels, len(inputMDs))
+        with self._warnings_logged():
+            solution = solve(
+                levels,
+                method=self.config.method,
+                iterations=self.config.scaleMaxIter,
+                weights=self.config.weights,
+                robust=self.config.robust,
+                uncertainty=self.config.uncertainty,
+                gauge=parse_gauge(self.config.gauge, levels["detector"]),
+            )
+        self._keep_figures(solution)
+        amplifiers = {d: amplifier_names(camera, d) for d in solution["detector"].values.tolist()}
+        return Struct(outputScales=scales_by_amplifier(solution, amplifiers), solution=solution)
+
+    @timeMethod
+    def measureScales(self, bgMatrix: ArrayLike, bgCounts: ArrayLike | None = None, iterations: int = 10) -> Struct:
+        """Decompose a matrix of levels by the documented alternation, whatever ``method`` says.
+
+        Parameters
+        ----------
+        bgMatrix : array, (nDetectors, nExposures)
+            Levels; NaN, infinite, zero, negative and masked cells are not used.
+        bgCounts : array, (nDetectors, nExposures), optional
+            Pixel counts, the weights; 1 everywhere when absent.
+        iterations : int
+            How many times to alternate.
+
+        Returns
+        -------
+        Struct
+            ``vectorE`` (nExposures), ``vectorG`` (nDetectors), ``bgModel`` (nDetectors, nExposures), and the first
+            two once more as ``expScales`` and ``detScales``; NaN where nothing was measured.
+
+        See Also
+        --------
+        flatnorm_xr.measure_scales : the same as a function.
+        """
+        with self._warnings_logged():
+            scales = measure_scales(bgMatrix, bgCounts, iterations)
+        return Struct(**scales._asdict(), expScales=scales.vectorE, detScales=scales.vectorG)
+
+    @contextmanager
+    def _warnings_logged(self) -> Iterator[None]:
+        """Send our warnings to the task's log; others stay warnings."""
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", FlatnormWarning)
+            yield
+        for warning in caught:
+            if issubclass(warning.category, FlatnormWarning):
+                self.log.warning("%s", warning.message)
+            else:
+                warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+
+    def _say_what_is_missing(self, levels: xr.Dataset, n_inputs: int) -> None:
+        """Log the pairs without input; refuse where no level at all can be used."""
+        usable = (levels["background"] > 0) & (levels["counts"] > 0)
+        if not bool(usable.any()):
+            msg = f"none of the {levels['background'].size} levels can be used: they are NaN, zero or of no pixels"
+            raise NothingMeasuredError(msg)
+        n_pairs = levels.sizes["detector"] * levels.sizes["exposure"]
+        if n_inputs < n_pairs:
+            rest = [dim for dim in usable.dims if dim not in ("detector", "exposure")]
+            lacking = (levels["background"].isnull() & (levels["counts"] == 0)).all(rest)
+            named = offenders(
+                f"detector {levels.detector.values[i]} exposure {levels.exposure.values[j]}"
+                for i, j in zip(*lacking.transpose("detector", "exposure").values.nonzero(), strict=True)
+            )
+            self.log.warning("%d of %d statistics are missing or empty: %s", n_pairs - n_inputs, n_pairs, named)
+
+    def _keep_figures(self, solution: xr.Dataset) -> None:
+        """Note in the task's metadata how the fit went."""
+        for name in ("converged", "iterations", "rms_residual"):
+            self.metadata[name] = float(solution.attrs[name]) if name == "rms_residual" else int(solution.attrs[name])
+        self.log.info(
+            "%s, %d detectors in %d exposures: rms residual %.2e",
+            solution.attrs["method"],
+            solution.sizes["detector"],
+            solution.sizes["exposure"],
+            solution.attrs["rms_residual"],
+        )
+
+    def _say_if_partial(self, solution: xr.Dataset) -> None:
+        """Tell the middleware of exposures that have no scale."""
+        units = [dim for dim in solution["scales"].dims if dim != "exposure"]
+        lost = solution["exposure"].values[solution["scales"].isnull().all(units).values].tolist()
+        if not lost:
+            return
+        try:
+            msg = f"{len(lost)} of {solution.sizes['exposure']} exposures have no scale and must not be combined: "
+            raise ExposuresWithoutScaleError(msg + offenders(lost), lost)
+        except ExposuresWithoutScaleError as error:
+            raise AnnotatedPartialOutputsError.annotate(error, self, log=self.log) from error
