@@ -1,4 +1,4 @@
-"""Write a solution as a long table, one row a cell, for people and programs that do not read NetCDF."""
+"""Write a solution as a long table, or its scales as Rubin reads them, for programs that do not read NetCDF."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import xarray as xr
 
 from flatnorm_xr.archive.atomic import whole_file
 from flatnorm_xr.archive.netcdf import not_unicode
+from flatnorm_xr.archive.scales import pack_scales
 from flatnorm_xr.errors import FlatnormError, SchemaError, offenders
 from flatnorm_xr.model.schema import VARIABLES
 from flatnorm_xr.model.validate import validate
@@ -30,6 +31,9 @@ def export(
 ) -> Path:
     """Write a solution, or measurements, as a long table: one row a detector or amplifier in one exposure.
 
+    Or, with ``to="lsst"``, only the scales and responses of a solution, as the YAML that Rubin's combine reads: see
+    `flatnorm_xr.archive.scales.pack_scales`.
+
     `flatnorm_xr.read_table` reads the levels, counts, sigmas and coordinates back exactly: floats are written with
     all their digits. Where it reads CSV, labels that are strings of plain digits come back as integers, and
     constant columns as coordinates; ECSV also says which columns are strings.
@@ -42,9 +46,9 @@ def export(
         is left out; cells that were not measured are kept, with an empty (ECSV: nan) level.
     path : path
         Its folder must exist.
-    to : {"csv", "ecsv"}, optional
-        Format; by default that of the file's ending, with which it must agree. ECSV has units and the global
-        attributes as well.
+    to : {"csv", "ecsv", "lsst"}, optional
+        Format; by default that of the file's ending, with which it must agree (``.yaml`` for ``"lsst"``). ECSV has
+        units and the global attributes as well.
     overwrite : bool
         Replace a file that is there.
 
@@ -69,24 +73,28 @@ def export(
     S1,0,100.0,A
     S1,1,200.0,B
     """
-    writers: dict[str, Callable[[xr.Dataset, pd.DataFrame, Path], None]] = {"csv": _write_csv, "ecsv": _write_ecsv}
+    writers: dict[str, Callable[[xr.Dataset, Path], None]] = {
+        "csv": _write_csv,
+        "ecsv": _write_ecsv,
+        "lsst": _write_scales,
+    }
     extension = Path(path).suffix.lower().lstrip(".")
+    extension = "lsst" if extension in ("yaml", "yml") else extension
     chosen = to if to is not None else extension
     if chosen not in writers:
         given = f"to={to!r}" if to is not None else f"the extension of {path}"
         msg = f"export: {given} is no known format; pass to= one of {offenders(writers)}"
         raise FlatnormError(msg)
     if extension in writers and extension != chosen:
-        msg = f"export: {path} ends in .{extension} and to is {chosen!r}; leave to= out, or rename the file"
+        msg = f"export: {path} ends in {Path(path).suffix} and to is {chosen!r}; leave to= out, or rename the file"
         raise FlatnormError(msg)
     validate(solution, caller="export")
     problems = list(_not_writable(solution))
     if problems:
         msg = f"export: {offenders(problems)}"
         raise SchemaError(msg)
-    table = _long(solution)
     with whole_file(path, overwrite=overwrite, caller="export") as temporary:
-        writers[chosen](solution, table, temporary)
+        writers[chosen](solution, temporary)
     return Path(path)
 
 
@@ -167,7 +175,15 @@ def _text(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return np.asarray(written[codes.reshape(values.shape)])
 
 
-def _write_csv(ds: xr.Dataset, table: pd.DataFrame, path: Path) -> None:
+def _write_scales(ds: xr.Dataset, path: Path) -> None:
+    import yaml
+
+    text = yaml.safe_dump(pack_scales(ds), sort_keys=False, allow_unicode=True)
+    path.write_text(text, encoding="utf-8")
+
+
+def _write_csv(ds: xr.Dataset, path: Path) -> None:
+    table = _long(ds)
     table.to_csv(path, index=False, na_rep="", lineterminator="\n", encoding="utf-8", quoting=_quoting(table))
 
 
@@ -178,12 +194,13 @@ def _quoting(table: pd.DataFrame) -> Literal[0, 2]:
     return csv.QUOTE_NONNUMERIC if returns else csv.QUOTE_MINIMAL
 
 
-def _write_ecsv(ds: xr.Dataset, table: pd.DataFrame, path: Path) -> None:
+def _write_ecsv(ds: xr.Dataset, path: Path) -> None:
     """Write the header with astropy and the rows with pandas, whose writer is compiled."""
     import io
 
     from astropy.table import Column, Table
 
+    table = _long(ds)
     header = Table(meta={str(name): _plain(value) for name, value in ds.attrs.items()})
     for name in table.columns:
         values = table[name].to_numpy()

@@ -1,4 +1,4 @@
-"""flatnorm export: a solution as a long table."""
+"""flatnorm export: a solution as a long table, or its scales for Rubin's combine."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ __all__ = ["EXAMPLE", "command"]
 EXAMPLE = "Example: flatnorm export run.nc --to ecsv"
 
 
-Format = Literal["csv", "ecsv"]
+Format = Literal["csv", "ecsv", "lsst"]
 
 
 def command(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Levels or a solution, .nc.")],
-    to: Annotated[Format | None, typer.Option(help="Format of the table; default: that of the output, or csv.")] = None,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="Table to write; default: beside RUN.")] = None,
+    to: Annotated[Format | None, typer.Option(help="Format; default: that of the output, or csv.")] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="File to write; default: beside RUN.")] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Write a solution as a long table, one row a cell."""
-    target = output or run.with_suffix(f".{to or 'csv'}")
+    """Write a solution as a long table, one row a cell; or, for Rubin's combine, its scales as YAML (lsst)."""
+    target = output or run.with_suffix(".yaml" if to == "lsst" else f".{to or 'csv'}")
     refuse_existing([target], overwrite=overwrite, inputs=[run])
     export(open_levels(run), target, to=to, overwrite=overwrite)
-    say(f"table written to {target}")
+    say(f"{'scales' if target.suffix in ('.yaml', '.yml') else 'table'} written to {target}")
