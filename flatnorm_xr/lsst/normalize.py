@@ -247,7 +247,7 @@ class CpFlatNormalizationTask(PipelineTask):
             level=self.config.level,
             needs_sigma=self.config.weights == "variance",
         )
-        self._say_what_is_missing(levels, len(inputMDs))
+        self._say_what_is_missing(levels)
         with self._warnings_logged():
             solution = solve(
                 levels,
@@ -301,21 +301,19 @@ class CpFlatNormalizationTask(PipelineTask):
             else:
                 warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
 
-    def _say_what_is_missing(self, levels: xr.Dataset, n_inputs: int) -> None:
+    def _say_what_is_missing(self, levels: xr.Dataset) -> None:
         """Log the pairs without input; refuse where no level at all can be used."""
         usable = (levels["background"] > 0) & (levels["counts"] > 0)
         if not bool(usable.any()):
             msg = f"none of the {levels['background'].size} levels can be used: they are NaN, zero or of no pixels"
             raise NothingMeasuredError(msg)
-        n_pairs = levels.sizes["detector"] * levels.sizes["exposure"]
-        if n_inputs < n_pairs:
-            rest = [dim for dim in usable.dims if dim not in ("detector", "exposure")]
-            lacking = (levels["background"].isnull() & (levels["counts"] == 0)).all(rest)
-            named = offenders(
-                f"detector {levels.detector.values[i]} exposure {levels.exposure.values[j]}"
-                for i, j in zip(*lacking.transpose("detector", "exposure").values.nonzero(), strict=True)
-            )
-            self.log.warning("%d of %d statistics are missing or empty: %s", n_pairs - n_inputs, n_pairs, named)
+        units = [dim for dim in usable.dims if dim not in ("detector", "exposure")]
+        lacking = (levels["background"].isnull() & (levels["counts"] == 0)).all(units)
+        rows, columns = lacking.transpose("detector", "exposure").values.nonzero()
+        if rows.size:
+            detectors, exposures = levels["detector"].values[rows], levels["exposure"].values[columns]
+            named = offenders(f"detector {d} exposure {e}" for d, e in zip(detectors, exposures, strict=True))
+            self.log.warning("%d of %d statistics are missing or empty: %s", rows.size, lacking.size, named)
 
     def _keep_figures(self, solution: xr.Dataset) -> None:
         """Note in the task's metadata how the fit went."""
