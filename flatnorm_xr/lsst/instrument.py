@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from lsst.daf.butler import DataId, FormatterV2, Registry
+from lsst.daf.butler import DataId, FormatterV2
+from lsst.daf.butler.registry import Registry
 from lsst.pipe.base import Instrument
 from lsst.utils.introspection import get_full_type_name
 
@@ -129,10 +130,11 @@ def register_camera(
             update=update,
         )
         for name, band in bands.items():
-            record = {"instrument": camera.name, "name": name, "band": band}
-            registry.syncDimensionData("physical_filter", record, update=update)
+            registry.syncDimensionData(
+                "physical_filter", {"instrument": camera.name, "name": name, "band": band}, update=update
+            )
         for detector, purpose in zip(detectors, purposes or ["SCIENCE"] * len(detectors), strict=True):
-            record = {
+            record: dict[str, Any] = {
                 "instrument": camera.name,
                 "id": detector.id,
                 "full_name": detector.name,

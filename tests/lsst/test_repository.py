@@ -1,0 +1,321 @@
+"""Repositories: what the registry then knows, what comes back, and that nothing half-made stays behind."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+pytest.importorskip("lsst.daf.butler", reason="Rubin's middleware is not installed")
+
+from lsst.daf.butler import Butler, Timespan
+from lsst.pipe.base import Instrument
+
+import flatnorm_xr as fx
+from flatnorm_xr.errors import FlatnormError
+from flatnorm_xr.lsst import repository
+from flatnorm_xr.lsst.camera import MosaicCamera
+from flatnorm_xr.lsst.instrument import MeasuredCamera, SimulatedCamera, band_of
+from flatnorm_xr.lsst.repository import make_repository
+from flatnorm_xr.lsst.running import run_pipeline, solved
+from flatnorm_xr.lsst.simulated import simulate_flats
+from flatnorm_xr.lsst.statistics import levels_of
+
+SIZES = {"n_detectors": 3, "n_amplifiers": 2, "n_exposures": 2, "pixels": 8, "seed": 5}
+
+
+def records(butler, dimension):
+    name = butler.registry.getCollectionSummary(butler.collections.defaults[0]).governors["instrument"]
+    return sorted(butler.registry.queryDimensionRecords(dimension, instrument=next(iter(name))), key=lambda r: r.id)
+
+
+@pytest.fixture(scope="module")
+def simulated(tmp_path_factory):
+    made = make_repository(tmp_path_factory.mktemp("lsst") / "night", **SIZES)
+    butler = Butler.from_config(str(made.path), collections=made.collection)
+    yield made, butler
+    butler.close()
+
+
+@pytest.fixture(scope="module")
+def named():
+    """Levels of a ragged camera whose detectors and exposures have names, in two filters, one cell never measured."""
+    ds = fx.simulate(n_detectors=3, n_exposures=4, n_amplifiers=2, seed=8)
+    exists = np.array([[True, True], [True, False], [True, True]])
+    there = ds.exists if "exists" in ds.coords else ds.background.isel(exposure=0, drop=True).copy(data=exists)
+    ds = ds.assign({name: ds[name].where(there) for name in ("background", "sigma")})
+    ds = ds.assign(counts=ds.counts.where(there, 0))
+    ds = ds.assign_coords(
+        exists=(("detector", "amplifier"), exists),
+        detector=["N1", "N2", "S1"],
+        exposure=[f"flat-{i}" for i in range(4)],
+        physical_filter=("exposure", ["HSC-R", "", "HSC-R", "Ha"]),
+    ).drop_vars("detector_name")
+    ds["time"][1] = np.datetime64("NaT", "ns")
+    ds.background[2, :, 3] = np.nan
+    ds.detector_background[2, 3] = np.nan
+    return ds
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory, named):
+    made = make_repository(tmp_path_factory.mktemp("lsst") / "v1.2", levels=named, instrument="Mosaic-2.b")
+    butler = Butler.from_config(str(made.path), collections=made.collection)
+    yield made, butler
+    butler.close()
+
+
+def test_simulated_flats_come_back_as_they_were_simulated(simulated):
+    made, butler = simulated
+    truth, flats = simulate_flats(**SIZES)
+    number = 0
+    for detector, exposure, flat in flats:
+        stored = butler.get("postISRCCD", instrument="FlatnormSim", detector=detector, exposure=exposure)
+        np.testing.assert_array_equal(stored.image, flat.image)
+        assert set(stored.masks) == set(flat.masks)
+        number += 1
+    assert number == made.datasets == 3 * 4
+    assert (made.detectors, made.amplifiers, made.exposures, made.remarks) == (3, 6, 4, ())
+    assert made.filters == ("g", "r")
+    for record in records(butler, "exposure"):
+        one = truth.sel(exposure=record.id)
+        assert record.physical_filter == one.physical_filter.item()
+        assert record.exposure_time == one.exposure_time.item()
+        assert record.has_simulated
+        middle = record.timespan.begin + (record.timespan.end - record.timespan.begin) / 2
+        assert abs(np.datetime64(middle.utc.isot, "ms") - one.time.values) <= np.timedelta64(1, "ms")
+        assert (record.timespan.end - record.timespan.begin).sec == pytest.approx(record.exposure_time)
+        assert record.day_obs == 20250314
+
+
+def test_the_camera_is_certified_for_all_times_and_is_that_of_the_flats(simulated):
+    made, butler = simulated
+    camera = butler.get("camera", instrument="FlatnormSim")
+    assert isinstance(camera, MosaicCamera)
+    assert [detector.id for detector in camera] == [record.id for record in records(butler, "detector")] == [1, 2, 3]
+    flat = butler.get("postISRCCD", instrument="FlatnormSim", detector=2, exposure=101)
+    assert camera[2] == flat.detector
+    (found,) = butler.registry.queryDatasetAssociations("camera", collections=[f"{made.instrument}/calib"])
+    assert found.timespan == Timespan(None, None)
+
+
+def test_registering_the_simulated_camera_again_changes_nothing(simulated):
+    made, _ = simulated
+    butler = Butler.from_config(str(made.path), writeable=True, collections=made.collection)
+    try:
+        before = records(butler, "detector")
+        assert type(Instrument.fromName("FlatnormSim", butler.registry)) is SimulatedCamera
+        SimulatedCamera().register(butler.registry)
+        SimulatedCamera().register(butler.registry, update=True)
+        assert records(butler, "detector")[:3] == before
+        assert [record.id for record in records(butler, "detector")] == [1, 2, 3, 4]
+    finally:
+        butler.close()
+
+
+def test_the_default_simulation_is_what_register_instrument_registers(tmp_path):
+    made = make_repository(tmp_path / "night", n_exposures=1, pixels=4)
+    butler = Butler.from_config(str(made.path), writeable=True, collections=made.collection)
+    try:
+        before = records(butler, "detector")
+        filters = set(butler.registry.queryDimensionRecords("physical_filter", instrument="FlatnormSim"))
+        SimulatedCamera().register(butler.registry)
+        assert records(butler, "detector") == before
+        assert filters == set(butler.registry.queryDimensionRecords("physical_filter", instrument="FlatnormSim"))
+    finally:
+        butler.close()
+
+
+def test_named_and_ragged_levels_come_back_label_by_label(measured, named):
+    made, butler = measured
+    detectors, exposures = records(butler, "detector"), records(butler, "exposure")
+    assert [(record.id, record.full_name) for record in detectors] == [(0, "N1"), (1, "N2"), (2, "S1")]
+    assert [record.obs_id for record in exposures] == named.exposure.values.tolist()
+    refs = list(butler.query_datasets("flatStats"))
+    assert len(refs) == made.datasets == 11  # S1 has nothing in the last exposure
+    camera = butler.get("camera", instrument=made.instrument)
+    assert [len(camera[d]) for d in ("N1", "N2", "S1")] == [2, 1, 2]
+    assert made.amplifiers == 5
+    back = levels_of(
+        [butler.get(ref) for ref in refs], [dict(ref.dataId.required) for ref in refs], camera, level="AMP"
+    )
+    np.testing.assert_array_equal(back.background, named.background)
+    np.testing.assert_array_equal(back.counts, named.counts.where(named.background.notnull(), 0))
+
+
+def test_what_is_not_known_of_an_exposure_is_said_and_not_made_up(measured):
+    made, butler = measured
+    exposures = records(butler, "exposure")
+    assert [record.physical_filter for record in exposures] == ["HSC-R", "unknown", "HSC-R", "Ha"]
+    assert [record.timespan is None for record in exposures] == [False, True, False, False]
+    assert [record.observation_reason for record in exposures] == ["dome flat"] * 4
+    bands = {r.name: r.band for r in butler.registry.queryDimensionRecords("physical_filter", instrument="Mosaic-2.b")}
+    assert bands == {"HSC-R": "r", "Ha": "Ha", "unknown": "unknown"}
+    assert "flat-1" in made.remarks[0]
+    assert "timespan" in made.remarks[1]
+    assert len(made.remarks) == 2
+
+
+def test_an_exposure_without_night_or_time_is_of_a_day_that_is_none(tmp_path):
+    ds = fx.simulate(n_detectors=2, n_exposures=3, seed=1)
+    ds = ds.drop_vars("night").assign_coords(exposure_time=("exposure", [np.nan, 15.0, 15.0]))
+    ds["time"][2] = np.datetime64("NaT", "ns")
+    ds["time"][1] = np.datetime64("2025-03-15T11:59:00", "ns")
+    made = make_repository(tmp_path / "r", levels=ds, instrument="Toy")
+    butler = Butler.from_config(str(made.path), collections=made.collection)
+    try:
+        exposures = records(butler, "exposure")
+    finally:
+        butler.close()
+    assert [record.day_obs for record in exposures] == [20250314, 20250314, 19700101]
+    assert [record.exposure_time for record in exposures] == [None, 15.0, 15.0]
+    assert made.remarks[-1] == "no night is known of exposures 103: day_obs 19700101 stands in"
+
+
+def test_the_pipeline_finds_what_solve_finds(measured, named):
+    made, _ = measured
+    results = run_pipeline(made, output="out/norm")
+    assert {(one.physical_filter, one.level) for one in results} == {
+        (name, level) for name in ("HSC-R", "Ha", "unknown") for level in ("detector", "amplifier")
+    }
+    one = next(one for one in results if (one.physical_filter, one.level) == ("HSC-R", "detector"))
+    ds = named.isel(exposure=[0, 2])
+    expected = fx.solve(ds, level="detector", method="alternation", iterations=10)
+    assert one.exposures == (0, 2)
+    np.testing.assert_allclose(one.E, expected.E, rtol=1e-12)
+    assert one.units == 3
+    assert list(solved(made, output="out/norm")) == results
+
+
+@pytest.mark.parametrize(
+    ("change", "tasks"),
+    [
+        (lambda ds: ds, "normalize"),
+        (lambda ds: ds.drop_vars([name for name in ds if str(name).startswith("detector_")]), "cpFlatNormAmp"),
+    ],
+)
+def test_only_the_tasks_whose_statistics_are_there_are_run(tmp_path, change, tasks):
+    ds = change(fx.simulate(n_detectors=3, n_exposures=2, n_amplifiers=2, seed=1))
+    made = make_repository(tmp_path / "r", levels=ds, instrument="Toy")
+    assert made.tasks == tasks
+    assert len(run_pipeline(made, output="out")) == (2 if tasks == "normalize" else 1)
+
+
+def test_levels_without_amplifiers_give_detectors_of_one_amplifier(tmp_path):
+    ds = fx.simulate(n_detectors=3, n_exposures=2, seed=1)
+    ds.attrs["camera"] = "toy"
+    made = make_repository(tmp_path / "r", levels=ds)
+    assert (made.instrument, made.tasks, made.amplifiers) == ("toy", "cpFlatNorm", 3)
+    assert [one.level for one in run_pipeline(made, output="out")] == ["detector"]
+
+
+def test_an_empty_folder_is_filled_and_may_have_a_dot(tmp_path):
+    folder = tmp_path / "a.folder"
+    folder.mkdir()
+    inode = folder.stat().st_ino
+    make_repository(folder, levels=fx.simulate(n_detectors=2, n_exposures=1), instrument="Toy")
+    assert folder.stat().st_ino == inode
+    assert {child.name for child in folder.iterdir()} == {"butler.yaml", "gen3.sqlite3", "Toy"}
+
+
+def levels_with(**coords):
+    return fx.simulate(n_detectors=2, n_exposures=2, seed=1).assign_coords(coords)
+
+
+BAD_LEVELS = {
+    "no exposure": (lambda: levels_with().isel(exposure=[]), "make_repository: dim exposure is empty"),
+    "nothing measured": (lambda: levels_with().map(lambda v: v * np.nan, keep_attrs=True), "no detector was measured"),
+    "negative": (lambda: levels_with(exposure=[-1, 2]), "exposure ids must be from 0 to .* but are -1;"),
+    "too large": (lambda: levels_with(detector=np.array([1, 2**64 - 1], "u8")), "detector ids must be .* 1844674407"),
+    "long": (lambda: levels_with(detector=["a" * 33, "b"]), "longer than 32 characters: aaa"),
+    "long exposure": (lambda: levels_with(exposure=["a" * 65, "b"]), "names of exposure .* longer than 64"),
+    "alike": (lambda: levels_with(detector_name=("detector", ["A", "A"])), "names of detector .* given twice: A;"),
+    "long filter": (
+        lambda: levels_with(physical_filter=("exposure", ["f" * 33, "r"])),
+        "names of physical_filter .* longer than 32",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD_LEVELS)
+@pytest.mark.parametrize("exists", [True, False])
+def test_levels_that_no_registry_holds_leave_nothing_behind(tmp_path, case, exists):
+    make, words = BAD_LEVELS[case]
+    target = tmp_path / "r"
+    if exists:
+        target.mkdir()
+    with pytest.raises(FlatnormError, match=words) as error:
+        make_repository(target, levels=make(), instrument="Toy")
+    assert "\n" not in str(error.value)
+    assert list(tmp_path.iterdir()) == ([target] if exists else [])
+    assert not exists or not any(target.iterdir())
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_a_failure_in_the_middle_leaves_nothing_behind(tmp_path, monkeypatch, exists):
+    def interrupted(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(repository, "_put_datasets", interrupted)
+    target = tmp_path / "r"
+    if exists:
+        target.mkdir()
+    with pytest.raises(KeyboardInterrupt):
+        make_repository(target, levels=levels_with(), instrument="Toy")
+    assert list(tmp_path.rglob("*")) == ([target] if exists else [])
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("full", "is there and not empty"),
+        ("file", "is a file, not a folder"),
+        ("absent/r", "the folder .*absent does not exist"),
+        ("what?", r"has \? in its name"),
+        ("closed/r", "cannot write to .*closed"),
+    ],
+)
+def test_places_where_no_repository_can_be_made(tmp_path, monkeypatch, name, words):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine").write_text("kept")
+    (tmp_path / "file").write_text("kept")
+    (tmp_path / "closed").mkdir()
+    if name.startswith("closed"):  # whoever runs the tests may be allowed to write anywhere
+
+        def refuse(**kwargs):
+            raise PermissionError(13, "Permission denied")
+
+        monkeypatch.setattr(repository.tempfile, "mkdtemp", refuse)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(FlatnormError, match=words):
+        make_repository(tmp_path / name, levels=levels_with(), instrument="Toy")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("name", [None, "", "my camera", "a/b", "a,b", "x" * 33])
+def test_an_instrument_needs_a_name_that_collections_can_have(tmp_path, name):
+    with pytest.raises(FlatnormError, match="instrument"):
+        make_repository(tmp_path / "r", levels=levels_with(), instrument=name)
+    with pytest.raises(FlatnormError, match="instrument='Toy' is a name for measured levels"):
+        make_repository(tmp_path / "r", instrument="Toy")
+    with pytest.raises(FlatnormError, match="simulate_flats"):
+        make_repository(tmp_path / "r", pixels=0)
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_measured_camera_cannot_be_registered_without_its_levels(simulated):
+    _, butler = simulated
+    with pytest.raises(FlatnormError, match="flatnorm lsst init REPO --levels FILE"):
+        MeasuredCamera().register(butler.registry)
+
+
+def test_class_names_fit_into_the_registry():
+    for instrument in (SimulatedCamera, MeasuredCamera):
+        assert len(f"{instrument.__module__}.{instrument.__name__}") <= 64
+        assert instrument().getRawFormatter({}).default_extension == ".fits"
+
+
+@pytest.mark.parametrize(
+    ("name", "band"), [("y", "y"), ("Y", "y"), ("HSC-I2", "HSC-I2"), ("r_57", "r"), ("red", "red"), ("empty", "empty")]
+)
+def test_bands(name, band):
+    assert band_of(name) == band
