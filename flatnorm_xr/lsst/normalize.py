@@ -97,30 +97,26 @@ class CpFlatNormalizationConnections(PipelineTaskConnections, dimensions=("instr
 class CpFlatNormalizationTaskConfig(PipelineTaskConfig, pipelineConnections=CpFlatNormalizationConnections):
     """Configuration of the task; the defaults are the documented behaviour."""
 
-    level = ChoiceField(
-        dtype=str,
+    level = ChoiceField[str](
         doc="What has a response of its own.",
         default="DETECTOR",
         allowed={"DETECTOR": "Whole detectors.", "AMP": "Amplifiers."},
     )
-    scaleMaxIter = Field(
-        dtype=int,
+    scaleMaxIter = Field[int](
         doc="Iterations of the alternation.",
         default=10,
         check=lambda value: value >= 1,
     )
-    downSelectionField = Field(
-        dtype=str,
+    downSelectionField = Field[str](
         doc="Field of the exposure records by which exposures are selected, for example observation_reason or "
         "exposure_time; none: all exposures.",
         default=None,
         optional=True,
     )
-    downSelectionValues = ListField(
-        dtype=str, doc="Values of downSelectionField to keep; numbers are compared as numbers.", default=[]
+    downSelectionValues = ListField[str](
+        doc="Values of downSelectionField to keep; numbers are compared as numbers.", default=[]
     )
-    method = ChoiceField(
-        dtype=str,
+    method = ChoiceField[str](
         doc="How levels are decomposed.",
         default="alternation",
         allowed={
@@ -128,8 +124,7 @@ class CpFlatNormalizationTaskConfig(PipelineTaskConfig, pipelineConnections=CpFl
             "exact": "The least-squares solution that the alternation approaches.",
         },
     )
-    weights = ChoiceField(
-        dtype=str,
+    weights = ChoiceField[str](
         doc="Weights of the levels.",
         default="counts",
         allowed={
@@ -138,15 +133,13 @@ class CpFlatNormalizationTaskConfig(PipelineTaskConfig, pipelineConnections=CpFl
             "uniform": "All alike.",
         },
     )
-    robust = ChoiceField(
-        dtype=str,
+    robust = ChoiceField[str](
         doc="Find faulty cells, units and exposures, and leave them out.",
         default=None,
         optional=True,
         allowed={"tukey": "By Tukey's biweight.", "huber": "By Huber's."},
     )
-    uncertainty = ChoiceField(
-        dtype=str,
+    uncertainty = ChoiceField[str](
         doc="How the errors in the solution are found; E and G do not depend on it.",
         default="none",
         allowed={
@@ -157,12 +150,11 @@ class CpFlatNormalizationTaskConfig(PipelineTaskConfig, pipelineConnections=CpFl
             "bootstrap": "By drawing exposures.",
         },
     )
-    gauge = Field(
-        dtype=str,
+    gauge = Field[str](
         doc="Whose mean response is 1: mean (weighted by counts), geometric, or detectors, comma-separated.",
         default="mean",
     )
-    doWriteSolution = Field(dtype=bool, doc="Write the whole solution as NetCDF beside the scales.", default=True)
+    doWriteSolution = Field[bool](doc="Write the whole solution as NetCDF beside the scales.", default=True)
 
     def validate(self) -> None:
         """Check what no field can check by itself."""
@@ -240,23 +232,18 @@ class CpFlatNormalizationTask(PipelineTask):
         NothingMeasuredError
             A ``NoWorkFound``: no level can be used.
         """
-        levels = levels_of(
-            inputMDs,
-            inputDims,
-            camera,
-            level=self.config.level,
-            needs_sigma=self.config.weights == "variance",
-        )
+        asked: Any = self.config  # whose choices are any string to the type checker
+        levels = levels_of(inputMDs, inputDims, camera, level=asked.level, needs_sigma=asked.weights == "variance")
         self._say_what_is_missing(levels)
         with self._warnings_logged():
             solution = solve(
                 levels,
-                method=self.config.method,
-                iterations=self.config.scaleMaxIter,
-                weights=self.config.weights,
-                robust=self.config.robust,
-                uncertainty=self.config.uncertainty,
-                gauge=parse_gauge(self.config.gauge, levels["detector"]),
+                method=asked.method,
+                iterations=asked.scaleMaxIter,
+                weights=asked.weights,
+                robust=asked.robust,
+                uncertainty=asked.uncertainty,
+                gauge=parse_gauge(asked.gauge, levels["detector"]),
             )
         self._keep_figures(solution)
         amplifiers = {d: amplifier_names(camera, d) for d in solution["detector"].values.tolist()}
