@@ -156,9 +156,9 @@ def make_repository(
 def _free_place(path: str | os.PathLike[str]) -> Path:
     """Absolute path of a folder that can be made, or filled."""
     target = Path(os.path.abspath(path))
-    odd = sorted(set(re.findall(r"[?#%]", str(target))))
-    if odd:  # the registry's address is a URL
-        msg = f"make_repository: {target} has {offenders(odd)} in its name, which no registry can; choose another"
+    odd = sorted(set(re.findall(r"[?#%$]", str(target))))
+    if odd:  # the middleware takes names for URLs, and for those of variables of the shell
+        msg = f"make_repository: {target} has {offenders(odd)} in its name, which Butler misreads; choose another"
     elif target.is_dir() and any(target.iterdir()):
         msg = f"make_repository: {path} is there and not empty; choose another name"
     elif os.path.lexists(target) and not target.is_dir():
@@ -339,12 +339,12 @@ def _tasks_of(levels: xr.Dataset) -> str:
 def _instrument_name(levels: xr.Dataset, instrument: str | None) -> str:
     name = instrument if instrument is not None else str(levels.attrs.get("camera", ""))
     if not name:
-        msg = "make_repository: the levels do not say of which camera they are; pass instrument="
+        msg = "make_repository: the levels do not say of which camera they are; pass instrument='NAME'"
         raise FlatnormError(msg)
     if not re.fullmatch(r"\w[\w.+-]*", name, flags=re.ASCII):
         msg = (
             f"make_repository: the instrument's name {offenders([repr(name)])} becomes the name of collections; "
-            "pass instrument= of letters, digits and . _ + -"
+            "pass one of letters, digits and . _ + -"
         )
         raise FlatnormError(msg)
     _check_names("instrument", [name])

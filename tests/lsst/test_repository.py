@@ -271,6 +271,7 @@ def test_a_failure_in_the_middle_leaves_nothing_behind(tmp_path, monkeypatch, ex
         ("file", "is a file, not a folder"),
         ("absent/r", "the folder .*absent does not exist"),
         ("what?", r"has \? in its name"),
+        ("$HOME", r"has \$ in its name"),
         ("closed/r", "cannot write to .*closed"),
     ],
 )
