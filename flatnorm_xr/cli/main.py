@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from flatnorm_xr import __version__
-from flatnorm_xr.cli import demo, diagnose, export, inspect, measure, plot, run, solve
+from flatnorm_xr.cli import demo, diagnose, export, inspect, lsst, measure, plot, run, solve
 from flatnorm_xr.cli.console import state
 
 __all__ = ["app", "main"]
@@ -27,6 +27,7 @@ app = typer.Typer(
 )
 for command in (demo, run, inspect, measure, solve, diagnose, plot, export):
     app.command(name=command.__name__.rpartition(".")[2], epilog=command.EXAMPLE)(command.command)
+app.add_typer(lsst.app)
 
 
 def _show_version(wanted: bool) -> None:
@@ -105,7 +106,7 @@ def _show_warning(message: Warning | str, category: type[Warning], filename: str
     typer.echo(f"flatnorm: warning: {_for_the_shell(' '.join(str(message).split()))}", err=True)
 
 
-_KEYWORDS = "by|camera|floor|gauge|level|method|on_disconnected|overwrite|strict|uncertainty|units|weights"
+_KEYWORDS = "by|camera|floor|gauge|instrument|level|method|on_disconnected|overwrite|strict|uncertainty|units|weights"
 
 
 def _for_the_shell(line: str) -> str:

@@ -1,0 +1,197 @@
+"""flatnorm lsst: a repository for Rubin's middleware, made in one command, and where its packaged files lie."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+import flatnorm_xr
+from flatnorm_xr.cli.console import say, show_table, show_values
+from flatnorm_xr.cli.options import AsJson, open_levels
+from flatnorm_xr.errors import FlatnormError, offenders
+
+if TYPE_CHECKING:
+    from flatnorm_xr.lsst.repository import Repository
+    from flatnorm_xr.lsst.running import Solved
+
+__all__ = ["EXAMPLE", "app"]
+
+EXAMPLE = "Example: flatnorm lsst init demo-repository --run"
+
+FOLDER = Path(flatnorm_xr.__file__).parent / "lsst"
+
+FILES = {
+    "pipeline": FOLDER / "pipelines" / "flatnorm.yaml",
+    "configs": FOLDER / "configs",
+    "seed": FOLDER / "configs" / "seed.yaml",
+    "bps-laptop": FOLDER / "bps" / "laptop.yaml",
+    "bps-batch": FOLDER / "bps" / "batch.yaml",
+}
+
+app = typer.Typer(
+    name="lsst",
+    help="Run inside Rubin's middleware (Butler, pipetask, BPS); needs pip install 'flatnorm-xr\\[lsst]'.",
+    epilog=EXAMPLE,
+    rich_markup_mode="rich",
+)
+
+FileName = Literal["pipeline", "configs", "seed", "bps-laptop", "bps-batch"]
+
+
+@app.callback(invoke_without_command=True)
+def _help(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+@app.command(epilog=EXAMPLE)
+def init(
+    repository: Annotated[Path, typer.Argument(metavar="REPO", help="Folder to make; may be there, empty.")],
+    levels: Annotated[
+        Path | None, typer.Option(help="Measured levels, .nc or a table; default: a night of flats is simulated.")
+    ] = None,
+    instrument: Annotated[
+        str | None, typer.Option(help="Name of the camera of --levels; default: the one they tell.")
+    ] = None,
+    detectors: Annotated[int | None, typer.Option(help="Detectors to simulate; default 4.", min=1)] = None,
+    amplifiers: Annotated[int | None, typer.Option(help="Amplifiers of each; default 4.", min=1)] = None,
+    exposures: Annotated[int | None, typer.Option(help="Exposures in each of two filters; default 5.", min=1)] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the simulation; default 0.", min=0)] = None,
+    run: Annotated[bool, typer.Option("--run", help="Run the pipeline at once, and show what it finds.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make a Butler repository of a simulated night of flats, or of measured levels, with its camera certified."""
+    make_repository, run_pipeline = _middleware()
+    sizes = {"n_detectors": detectors, "n_amplifiers": amplifiers, "n_exposures": exposures, "seed": seed}
+    simulation = {name: value for name, value in sizes.items() if value is not None}
+    if levels is not None and simulation:
+        options = offenders(f"--{name.removeprefix('n_')}" for name in simulation)
+        msg = f"{options} with --levels: measured levels are not simulated; leave one or the other out"
+        raise FlatnormError(msg)
+    with _tidy_log():
+        made = make_repository(
+            repository, levels=None if levels is None else open_levels(levels), instrument=instrument, **simulation
+        )
+        output = f"{made.instrument}/flatnorm"
+        if not as_json:
+            _show_repository(made)
+        results = run_pipeline(made, output=output) if run else None
+    commands = {"run": _run_command(made, output), "read": _read_command(made, output)}
+    if as_json:
+        found = {} if results is None else {"solved": [asdict(one) for one in results]}
+        show_values({**asdict(made), "output": output, "commands": commands, **found}, as_json=True)
+        return
+    if results is not None:
+        _show_results(results, made.filters, output)
+    say("run the pipeline:" if results is None else "run it again, as a batch system would:")
+    say(f"  {commands['run']}")
+    say("read a solution:")
+    say(f"  {commands['read']}")
+
+
+@app.command(epilog="Example: pipetask run ... -p $(flatnorm lsst path pipeline)")
+def path(
+    name: Annotated[FileName, typer.Argument(metavar="NAME", help=", ".join(FILES))],
+) -> None:
+    """Print where a packaged file lies: the pipeline, the configuration of repositories, those of BPS."""
+    typer.echo(FILES[name])
+
+
+def _middleware() -> tuple[Any, Any]:
+    """Functions that need the middleware, or one line that says how to get it."""
+    try:
+        from flatnorm_xr.lsst.repository import make_repository
+        from flatnorm_xr.lsst.running import run_pipeline
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "lsst":
+            raise
+        msg = "flatnorm lsst needs Rubin's middleware: pip install 'flatnorm-xr[lsst]'"
+        raise FlatnormError(msg) from error
+    return make_repository, run_pipeline
+
+
+class _OneLine(logging.Handler):
+    """Shows what the middleware warns of as the other commands show warnings."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.name.startswith("lsst.utils"):  # it misses eups, which no environment of pip or conda has
+            return
+        typer.echo(f"flatnorm: warning: {' '.join(record.getMessage().split())}", err=True)
+
+
+@contextmanager
+def _tidy_log() -> Iterator[None]:
+    """Show warnings of the middleware's log in one line each, and nothing below."""
+    root, handler = logging.getLogger(), _OneLine(logging.WARNING)
+    root.addHandler(handler)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+
+
+def _show_repository(made: Repository) -> None:
+    measured = made.dataset_type == "flatStats"
+    say(f"repository made in {made.path}:")
+    show_values(
+        {
+            "instrument": made.instrument,
+            "camera": f"{made.detectors} detectors, {made.amplifiers} amplifiers; certified for all times",
+            "exposures": f"{made.exposures} in filter{'s'[: len(made.filters) - 1]} {offenders(made.filters)}",
+            made.dataset_type: f"{made.datasets} {'statistics of levels' if measured else 'flats'}",
+            "collection": made.collection,
+        },
+        as_json=False,
+    )
+    for remark in made.remarks:
+        say(f"  note: {remark}")
+
+
+def _show_results(results: Sequence[Solved], filters: Sequence[str], output: str) -> None:
+    say(f"pipeline run, solutions in {output}:")
+    show_table(
+        ("filter", "level", "units", "rms residual", "E of the exposures"),
+        [
+            (
+                one.physical_filter,
+                one.level,
+                str(one.units),
+                f"{one.rms_residual:.2e}",
+                offenders(f"{value:.6g}" for value in one.E),
+            )
+            for one in results
+        ],
+    )
+    lost = [name for name in filters if name not in {one.physical_filter for one in results}]
+    if lost:
+        say(f"  note: no solution in {offenders(lost)}")
+
+
+def _run_command(made: Repository, output: str) -> str:
+    """Shell command that runs the pipeline on what was made."""
+    pipeline = f"{FILES['pipeline']}#{made.tasks}" if made.tasks else str(FILES["pipeline"])
+    words = ["pipetask", "run", "-b", str(made.path), "-i", made.collection, "-o", output, "-p", pipeline]
+    return shlex.join([*words, "--register-dataset-types", "-j", "2"])
+
+
+def _read_command(made: Repository, output: str) -> str:
+    """Shell command that shows a solution."""
+    name = "cpFlatNormAmpSolution" if made.tasks == "cpFlatNormAmp" else "cpFlatNormSolution"
+    data_id = f"instrument={made.instrument!r}, physical_filter={made.filters[0]!r}"
+    code = (
+        f"from lsst.daf.butler import Butler; "
+        f"print(Butler.from_config({str(made.path)!r}, collections={output!r}).get({name!r}, {data_id}))"
+    )
+    return f"python -c {_double_quoted(code)}"
+
+
+def _double_quoted(text: str) -> str:
+    """Text within double quotes for a shell; ``shlex`` would make a thicket of Python's single ones."""
+    return '"' + "".join(f"\\{c}" if c in '\\"$`' else c for c in text) + '"'

@@ -1,0 +1,167 @@
+"""flatnorm lsst: one command makes a repository and shows the pipeline at work, and says what it needs."""
+
+from __future__ import annotations
+
+import builtins
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+import flatnorm_xr as fx
+from flatnorm_xr.cli.lsst import FILES
+
+
+@pytest.fixture
+def middleware():
+    """Skip where Rubin's middleware is absent."""
+    pytest.importorskip("lsst.daf.butler", reason="Rubin's middleware is not installed")
+    pytest.importorskip("lsst.pipe.base", reason="Rubin's middleware is not installed")
+
+
+@pytest.fixture
+def levels(tmp_path):
+    """Levels of a camera without amplifiers, whose attribute does not say which one."""
+    return fx.save(fx.simulate(n_detectors=3, n_exposures=8, seed=4), tmp_path / "levels.nc")
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_packaged_files_are_where_it_says(flatnorm, name):
+    status, out, err = flatnorm("lsst", "path", name)
+    assert (status, err) == (0, "")
+    path = Path(out.strip())
+    assert path.exists()
+    assert out.count("\n") == 1
+    if path.is_file():
+        assert yaml.safe_load(path.read_text())
+
+
+def test_an_unknown_file_is_refused_with_those_that_there_are(flatnorm):
+    status, _, err = flatnorm("lsst", "path", "camera")
+    assert status == 2
+    assert "bps-laptop" in err
+
+
+def test_without_a_command_it_shows_those_that_there_are(flatnorm):
+    status, out, err = flatnorm("lsst")
+    assert (status, err) == (0, "")
+    assert "init" in out
+    assert "path" in out
+    assert "flatnorm-xr[lsst]" in out
+
+
+def test_help_does_not_import_the_middleware():
+    code = (
+        "import sys\nfrom flatnorm_xr.cli.main import main\n"
+        "try:\n    main(['lsst', '--help'])\nexcept SystemExit: pass\n"
+        "sys.exit(any(name.partition('.')[0] == 'lsst' for name in sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Butler" in done.stdout
+
+
+def test_without_the_middleware_one_line_says_how_to_get_it(flatnorm, tmp_path, monkeypatch):
+    plain = builtins.__import__
+
+    def without(name, *args, **kwargs):
+        if name.partition(".")[0] == "lsst":
+            raise ModuleNotFoundError(name, name=name)
+        return plain(name, *args, **kwargs)
+
+    for name in [name for name in sys.modules if name.startswith("flatnorm_xr.lsst")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(builtins, "__import__", without)
+    status, out, err = flatnorm("lsst", "init", tmp_path / "r")
+    assert (status, out) == (2, "")
+    assert err == "flatnorm: error: flatnorm lsst needs Rubin's middleware: pip install 'flatnorm-xr[lsst]'\n"
+    assert not any(tmp_path.iterdir())
+    assert flatnorm("lsst", "path", "pipeline")[0] == 0
+
+
+@pytest.mark.usefixtures("middleware")
+def test_one_command_simulates_runs_and_shows(flatnorm, tmp_path):
+    sizes = ("--detectors", 2, "--amplifiers", 2, "--exposures", 2, "--seed", 7)
+    status, out, err = flatnorm("lsst", "init", tmp_path / "r", *sizes, "--run")
+    assert (status, err) == (0, "")
+    assert "4 in filters g, r" in out
+    rows = [line.split() for line in out.splitlines() if line.split()[1:2] in (["detector"], ["amplifier"])]
+    assert [row[:3] for row in rows] == [
+        [name, level, units] for name in "gr" for level, units in (("detector", "2"), ("amplifier", "4"))
+    ]
+    assert all(float(row[3]) < 5e-3 for row in rows)
+    status, out, _ = flatnorm("lsst", "init", tmp_path / "again", *sizes, "--run", "--json")
+    found = json.loads(out)
+    assert (status, found["datasets"], found["collection"]) == (0, 8, "FlatnormSim/defaults")
+    for row, one in zip(rows, found["solved"], strict=True):
+        assert [f"{value:.6g}" for value in one["E"]] == [text.strip(",") for text in row[4:]]
+
+
+@pytest.mark.usefixtures("middleware")
+def test_the_lines_it_prints_can_be_pasted(flatnorm, tmp_path, levels):
+    folder = tmp_path / "it's a night & more"
+    folder.mkdir()
+    status, out, err = flatnorm("lsst", "init", folder / "r", "--levels", levels, "--instrument", "Toy", "--run")
+    assert (status, err) == (0, "")
+    assert "(+3 more)" in out
+    (line,) = (line for line in out.splitlines() if line.lstrip().startswith("python -c"))
+    shown = subprocess.run(
+        ["bash", "-c", line.replace("python", f"'{sys.executable}'", 1)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert "bgModel" in shown.stdout, shown.stderr
+    (line,) = (line for line in out.splitlines() if line.lstrip().startswith("pipetask run"))
+    words = subprocess.run(["bash", "-c", f"printf '%s\\n' {line}"], capture_output=True, text=True, check=True)
+    assert str(folder / "r") in words.stdout.splitlines()
+    assert f"{FILES['pipeline']}#cpFlatNorm" in words.stdout.splitlines()
+
+
+@pytest.mark.usefixtures("middleware")
+def test_the_printed_pipetask_line_adds_a_run_to_the_same_output(flatnorm, tmp_path, levels):
+    pytest.importorskip("lsst.ctrl.mpexec", reason="pipetask is not installed")
+    _, out, _ = flatnorm("lsst", "init", tmp_path / "r", "--levels", levels, "--instrument", "Toy", "--run", "--json")
+    made = json.loads(out)
+    line = made["commands"]["run"].replace("pipetask", str(Path(sys.executable).parent / "pipetask"), 1)
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    from lsst.daf.butler import Butler
+
+    butler = Butler.from_config(str(tmp_path / "r"), collections=made["output"])
+    try:
+        runs = [
+            name for name in butler.collections.query(made["output"], flatten_chains=True) if name.startswith("Toy/f")
+        ]
+        solution = butler.get("cpFlatNormSolution", instrument="Toy", physical_filter="r")
+    finally:
+        butler.close()
+    assert len(runs) == 2
+    np.testing.assert_allclose(solution.E, made["solved"][0]["E"], rtol=1e-12)
+
+
+@pytest.mark.usefixtures("middleware")
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--levels", "LEVELS"), "pass --instrument"),
+        (("--levels", "LEVELS", "--instrument", "a b"), "'a b' becomes the name of collections"),
+        (("--levels", "LEVELS", "--detectors", "3", "--seed", "1"), "--detectors, --seed with --levels"),
+        (("--levels", "absent.nc", "--instrument", "Toy"), "absent.nc"),
+        (("--instrument", "Toy"), "is a name for measured levels"),
+        (("--detectors", "0"), "detectors"),
+    ],
+)
+def test_bad_use_is_one_line_and_leaves_nothing(flatnorm, tmp_path, levels, arguments, words):
+    given = [str(levels) if word == "LEVELS" else word for word in arguments]
+    status, out, err = flatnorm("lsst", "init", tmp_path / "r", *given)
+    assert (status, out) == (2, "")
+    assert words in err
+    assert err.count("\n") == 1
+    assert "internal" not in err
+    assert list(tmp_path.iterdir()) == [levels]
