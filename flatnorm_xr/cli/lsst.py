@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -85,7 +86,7 @@ def init(
         results = run_pipeline(made, output=output) if run else None
     commands = {"run": _run_command(made, output), "read": _read_command(made, output)}
     if as_json:
-        found = {} if results is None else {"solved": [asdict(one) for one in results]}
+        found = {} if results is None else {"solved": [_as_json(one) for one in results]}
         show_values({**asdict(made), "output": output, "commands": commands, **found}, as_json=True)
         return
     if results is not None:
@@ -152,6 +153,11 @@ def _show_repository(made: Repository) -> None:
     )
     for remark in made.remarks:
         say(f"  note: {remark}")
+
+
+def _as_json(one: Solved) -> dict[str, Any]:
+    """Give what was found with null for an exposure without E; JSON has no NaN."""
+    return asdict(one) | {"E": [value if math.isfinite(value) else None for value in one.E]}
 
 
 def _show_results(results: Sequence[Solved], filters: Sequence[str], output: str) -> None:

@@ -102,6 +102,28 @@ def test_one_command_simulates_runs_and_shows(flatnorm, tmp_path):
 
 
 @pytest.mark.usefixtures("middleware")
+def test_an_exposure_without_light_and_a_filter_without_any_are_said_in_one_line_each(flatnorm, tmp_path):
+    ds = fx.simulate(n_detectors=3, n_exposures=5, seed=2)
+    ds = ds.assign_coords(physical_filter=("exposure", ["g", "g", "g", "z", "z"]))
+    ds["background"] = ds.background.where(~ds.exposure.isin([102, 104, 105]), -1.0)
+    fx.save(ds, tmp_path / "d.nc")
+    status, out, err = flatnorm(
+        "lsst", "init", tmp_path / "r", "--levels", tmp_path / "d.nc", "--instrument", "T", "--run"
+    )
+    assert status == 0
+    assert "note: no solution in z" in out
+    assert any(
+        line.startswith("flatnorm: warning:") and "no scale" in line and "102" in line for line in err.splitlines()
+    )
+    assert all(line.startswith("flatnorm: warning:") for line in err.splitlines())
+    _, out, _ = flatnorm(
+        "lsst", "init", tmp_path / "s", "--levels", tmp_path / "d.nc", "--instrument", "T", "--run", "--json"
+    )
+    (one,) = json.loads(out, parse_constant=pytest.fail)["solved"]
+    assert [value is None for value in one["E"]] == [False, True, False]
+
+
+@pytest.mark.usefixtures("middleware")
 def test_the_lines_it_prints_can_be_pasted(flatnorm, tmp_path, levels):
     folder = tmp_path / "it's a night & more"
     folder.mkdir()
