@@ -88,6 +88,7 @@ def make_repository(
     n_exposures: int = 5,
     filters: Sequence[str] = ("g", "r"),
     pixels: int = 32,
+    ragged: bool = False,
     seed: int = 0,
 ) -> Repository:
     """Make a Butler repository with an instrument, its camera and a night of flats, ready for ``pipetask run``.
@@ -104,7 +105,7 @@ def make_repository(
         without ``night`` is of the day on which its time less 12 hours lies, UTC; without either, of 19700101.
     instrument : str, optional
         Name of the instrument of ``levels``; else their attribute ``camera``.
-    n_detectors, n_amplifiers, n_exposures, filters, pixels, seed
+    n_detectors, n_amplifiers, n_exposures, filters, pixels, ragged, seed
         Of the simulation; see `flatnorm_xr.lsst.simulated.simulate_flats`. Exposures are counted in each filter.
 
     Returns
@@ -132,14 +133,19 @@ def make_repository(
             n_exposures=n_exposures,
             filters=tuple(filters),
             pixels=pixels,
+            ragged=ragged,
             seed=seed,
         )
     else:
         content = _measured(levels, instrument)
     with _staged(target) as folder:
         datasets = _fill(folder, content)
+    return _described(Path(path), content, datasets)
+
+
+def _described(path: Path, content: _Content, datasets: int) -> Repository:
     return Repository(
-        path=Path(path),
+        path=path,
         instrument=content.camera.name,
         collection=f"{content.camera.name}/defaults",
         dataset_type=content.dataset_type,

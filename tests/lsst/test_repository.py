@@ -112,6 +112,11 @@ def test_registering_the_simulated_camera_again_changes_nothing(simulated):
         butler.close()
 
 
+def test_a_ragged_simulation_has_a_ragged_camera(tmp_path):
+    made = make_repository(tmp_path / "r", **{**SIZES, "ragged": True}, filters=["i", "dark sky"])
+    assert (made.amplifiers, made.filters) == (5, ("i", "dark sky"))
+
+
 def test_the_default_simulation_is_what_register_instrument_registers(tmp_path):
     made = make_repository(tmp_path / "night", n_exposures=1, pixels=4)
     butler = Butler.from_config(str(made.path), writeable=True, collections=made.collection)
