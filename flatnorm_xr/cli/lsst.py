@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -69,7 +70,7 @@ def init(
     as_json: AsJson = False,
 ) -> None:
     """Make a Butler repository of a simulated night of flats, or of measured levels, with its camera certified."""
-    make_repository, run_pipeline = _middleware()
+    repositories, running = _middleware()
     sizes = {"n_detectors": detectors, "n_amplifiers": amplifiers, "n_exposures": exposures, "seed": seed}
     simulation = {name: value for name, value in sizes.items() if value is not None}
     if levels is not None and simulation:
@@ -77,13 +78,13 @@ def init(
         msg = f"{options} with --levels: measured levels are not simulated; leave one or the other out"
         raise FlatnormError(msg)
     with _tidy_log():
-        made = make_repository(
+        made = repositories.make_repository(
             repository, levels=None if levels is None else open_levels(levels), instrument=instrument, **simulation
         )
         output = f"{made.instrument}/flatnorm"
         if not as_json:
             _show_repository(made)
-        results = run_pipeline(made, output=output) if run else None
+        results = running.run_pipeline(made, output=output) if run else None
     commands = {"run": _run_command(made, output), "read": _read_command(made, output)}
     if as_json:
         found = {} if results is None else {"solved": [_as_json(one) for one in results]}
@@ -97,6 +98,28 @@ def init(
     say(f"  {commands['read']}")
 
 
+@app.command(epilog="Example: flatnorm lsst ingest demo-repository levels.nc")
+def ingest(
+    repository: Annotated[Path, typer.Argument(metavar="REPO", help="A Butler repository.")],
+    levels: Annotated[Path, typer.Argument(metavar="LEVELS", help="Measured levels, .nc or a table.")],
+    instrument: Annotated[
+        str | None, typer.Option(help="Name of the camera in the repository; default: the one the levels tell.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Put one more night of measured levels into a repository: all of it, or nothing."""
+    repositories, _ = _middleware()
+    with _tidy_log():
+        made = repositories.fill_repository(repository, levels=open_levels(levels), instrument=instrument)
+    command = _run_command(made, f"{made.instrument}/flatnorm")
+    if as_json:
+        show_values({**asdict(made), "commands": {"run": command}}, as_json=True)
+        return
+    _show_repository(made, what="put into")
+    say("run the pipeline:")
+    say(f"  {command}")
+
+
 @app.command(epilog="Example: pipetask run ... -p $(flatnorm lsst path pipeline)")
 def path(
     name: Annotated[FileName, typer.Argument(metavar="NAME", help=", ".join(FILES))],
@@ -105,17 +128,16 @@ def path(
     typer.echo(FILES[name])
 
 
-def _middleware() -> tuple[Any, Any]:
-    """Functions that need the middleware, or one line that says how to get it."""
+def _middleware() -> tuple[ModuleType, ModuleType]:
+    """Modules that need the middleware, or one line that says how to get it."""
     try:
-        from flatnorm_xr.lsst.repository import make_repository
-        from flatnorm_xr.lsst.running import run_pipeline
+        from flatnorm_xr.lsst import repository, running
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != "lsst":
             raise
         msg = "flatnorm lsst needs Rubin's middleware: pip install 'flatnorm-xr[lsst]'"
         raise FlatnormError(msg) from error
-    return make_repository, run_pipeline
+    return repository, running
 
 
 class _OneLine(logging.Handler):
@@ -138,9 +160,9 @@ def _tidy_log() -> Iterator[None]:
         root.removeHandler(handler)
 
 
-def _show_repository(made: Repository) -> None:
+def _show_repository(made: Repository, *, what: str = "repository made in") -> None:
     measured = made.dataset_type == "flatStats"
-    say(f"repository made in {made.path}:")
+    say(f"{what} {made.path}:")
     show_values(
         {
             "instrument": made.instrument,

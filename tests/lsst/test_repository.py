@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+
 import numpy as np
 import pytest
 
@@ -15,7 +17,7 @@ from flatnorm_xr.errors import FlatnormError
 from flatnorm_xr.lsst import repository
 from flatnorm_xr.lsst.camera import MosaicCamera
 from flatnorm_xr.lsst.instrument import MeasuredCamera, SimulatedCamera, band_of
-from flatnorm_xr.lsst.repository import make_repository
+from flatnorm_xr.lsst.repository import fill_repository, make_repository
 from flatnorm_xr.lsst.running import run_pipeline, solved
 from flatnorm_xr.lsst.simulated import simulate_flats
 from flatnorm_xr.lsst.statistics import levels_of
@@ -227,7 +229,7 @@ def levels_with(**coords):
 
 
 BAD_LEVELS = {
-    "no exposure": (lambda: levels_with().isel(exposure=[]), "make_repository: dim exposure is empty"),
+    "no exposure": (lambda: levels_with().isel(exposure=[]), "repository: dim exposure is empty"),
     "nothing measured": (lambda: levels_with().map(lambda v: v * np.nan, keep_attrs=True), "no detector was measured"),
     "negative": (lambda: levels_with(exposure=[-1, 2]), "exposure ids must be from 0 to .* but are -1;"),
     "too large": (lambda: levels_with(detector=np.array([1, 2**64 - 1], "u8")), "detector ids must be .* 1844674407"),
@@ -325,3 +327,67 @@ def test_class_names_fit_into_the_registry():
 )
 def test_bands(name, band):
     assert band_of(name) == band
+
+
+# A repository that exists takes one more night.
+
+
+@contextmanager
+def opened(path):
+    butler = Butler.from_config(path)
+    yield butler
+    butler.close()
+
+
+def nights():
+    """Two nights of one camera whose detectors and exposures have names; the second has a detector less."""
+    ds = fx.simulate(n_detectors=3, n_amplifiers=2, n_exposures=4, seed=8)
+    ds = ds.assign_coords(detector=["S1", "S2", "S3"], exposure=["a", "b", "c", "d"]).drop_vars("detector_name")
+    ds.attrs["camera"] = "lab"
+    return ds.isel(exposure=[0, 1]), ds.isel(exposure=[3, 2], detector=[2, 0])
+
+
+def test_a_second_night_takes_the_numbers_of_the_names_that_are_known(tmp_path):
+    first, second = nights()
+    make_repository(tmp_path / "repo", levels=first)
+    put = fill_repository(tmp_path / "repo", levels=second)
+    assert (put.exposures, put.detectors, put.datasets, put.collection) == (2, 2, 4, "lab/defaults")
+    with opened(tmp_path / "repo") as butler:
+        exposures = {one.obs_id: one.id for one in butler.registry.queryDimensionRecords("exposure", instrument="lab")}
+        assert exposures == {"a": 0, "b": 1, "d": 2, "c": 3}
+        found = butler.get("flatStats", instrument="lab", detector=2, exposure=3, collections="lab/defaults")
+        assert found["AMP_MEDIAN_0"] == float(second.background.sel(detector="S3", amplifier="C00", exposure="c"))
+        assert len(list(butler.registry.queryDatasets("camera", collections="lab/calib"))) == 1
+
+
+def test_what_a_repository_cannot_take_changes_nothing_in_it(tmp_path):
+    first, second = nights()
+    make_repository(tmp_path / "repo", levels=first)
+    stranger = second.assign_coords(detector=["S9", "S1"])
+    with pytest.raises(FlatnormError, match="no detector S9; make a repository"):
+        fill_repository(tmp_path / "repo", levels=stranger)
+    with pytest.raises(FlatnormError, match="detectors S3, S1 are not in the repository's camera, or have other ampl"):
+        fill_repository(tmp_path / "repo", levels=second.assign_coords(amplifier=["L", "R"]))
+    with pytest.raises(FlatnormError, match="lab/levels has flatStats of exposures 0, 1 already"):
+        fill_repository(tmp_path / "repo", levels=first)
+    other = first.assign_coords(physical_filter=("exposure", ["r", "g"]))
+    with pytest.raises(FlatnormError, match="has exposures 1 in r, not g; are these"):
+        fill_repository(tmp_path / "repo", levels=other)
+    with opened(tmp_path / "repo") as butler:
+        assert len(list(butler.registry.queryDatasets("flatStats", collections="lab/defaults"))) == 6
+        assert len(list(butler.registry.queryDimensionRecords("exposure", instrument="lab"))) == 2
+
+
+def test_a_folder_that_is_no_repository_is_refused(tmp_path):
+    first, _ = nights()
+    with pytest.raises(FlatnormError, match="is no Butler repository that can be opened"):
+        fill_repository(tmp_path, levels=first)
+    with pytest.raises(FlatnormError, match="is no Butler repository"):
+        fill_repository(tmp_path / "nowhere", levels=first)
+
+
+def test_a_repository_that_does_not_know_our_storage_classes_is_told_how_to(tmp_path):
+    first, _ = nights()
+    Butler.makeRepo(str(tmp_path / "plain"))
+    with pytest.raises(FlatnormError, match="DAF_BUTLER_CONFIG_PATH"):
+        fill_repository(tmp_path / "plain", levels=first)
