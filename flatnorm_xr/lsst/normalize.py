@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import lsst.pipe.base.connectionTypes as cT
 import xarray as xr
 from lsst.daf.butler import DatasetRef
-from lsst.pex.config import ChoiceField, Field, ListField
+from lsst.pex.config import ChoiceField, Field, FieldValidationError
 from lsst.pipe.base import (
     AnnotatedPartialOutputsError,
     InputQuantizedConnection,
@@ -32,7 +32,7 @@ from flatnorm_xr.decompose.solve import solve
 from flatnorm_xr.errors import FlatnormError, FlatnormWarning, offenders
 from flatnorm_xr.lsst.camera import amplifier_names
 from flatnorm_xr.lsst.errors import ExposuresWithoutScaleError, NothingMeasuredError
-from flatnorm_xr.lsst.records import described, selected
+from flatnorm_xr.lsst.records import Selection, described
 from flatnorm_xr.lsst.statistics import levels_of
 
 __all__ = ["CpFlatNormalizationConnections", "CpFlatNormalizationTask", "CpFlatNormalizationTaskConfig"]
@@ -85,9 +85,9 @@ class CpFlatNormalizationConnections(PipelineTaskConnections, dimensions=("instr
         """Keep the exposures that the configuration selects; without any the quantum has no work."""
         adjusted: dict[str, tuple[BaseInput, Collection[DatasetRef]]] = {}
         config: Any = getattr(self, "config", None)
-        if config is not None and config.downSelectionField:
+        if config is not None and config.downSelection:
             connection, refs = inputs["inputMDs"]
-            kept = selected(refs, field=config.downSelectionField, values=config.downSelectionValues)
+            kept = Selection.parse(config.downSelection).of(refs)
             adjusted["inputMDs"] = connection, kept
             inputs.update(adjusted)
         super().adjustQuantum(inputs, outputs, label, data_id)
@@ -107,14 +107,12 @@ class CpFlatNormalizationTaskConfig(PipelineTaskConfig, pipelineConnections=CpFl
         default=10,
         check=lambda value: value >= 1,
     )
-    downSelectionField = Field[str](
-        doc="Field of the exposure records by which exposures are selected, for example observation_reason or "
-        "exposure_time; none: all exposures.",
+    downSelection = Field[str](
+        doc="Which exposures are used, as FIELD=VALUE or FIELD=VALUE,VALUE, with a field of the exposure records: "
+        "observation_reason=flat, exposure_time=15,30. Where the record has a number, values are compared as numbers. "
+        "None: all exposures.",
         default=None,
         optional=True,
-    )
-    downSelectionValues = ListField[str](
-        doc="Values of downSelectionField to keep; numbers are compared as numbers.", default=[]
     )
     method = ChoiceField[str](
         doc="How levels are decomposed.",
@@ -157,14 +155,13 @@ class CpFlatNormalizationTaskConfig(PipelineTaskConfig, pipelineConnections=CpFl
     doWriteSolution = Field[bool](doc="Write the whole solution as NetCDF beside the scales.", default=True)
 
     def validate(self) -> None:
-        """Check what no field can check by itself."""
+        """Refuse a down-selection that cannot be read."""
         super().validate()
-        if self.downSelectionField and not self.downSelectionValues:
-            msg = f"downSelectionField is {self.downSelectionField!r}; set downSelectionValues to what is to be kept"
-            raise FlatnormError(msg)
-        if self.downSelectionValues and not self.downSelectionField:
-            msg = "downSelectionValues are set; set downSelectionField to the field of the exposure records they are of"
-            raise FlatnormError(msg)
+        if self.downSelection is not None:
+            try:
+                Selection.parse(self.downSelection)
+            except FlatnormError as error:
+                raise FieldValidationError(type(self).downSelection, self, str(error)) from error
 
 
 class CpFlatNormalizationTask(PipelineTask):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from lsst.daf.butler import DataCoordinate, DatasetRef
 
 from flatnorm_xr.errors import FlatnormError, offenders
 
-__all__ = ["described", "selected"]
+__all__ = ["Selection", "described"]
 
 
 def described(data_id: DataCoordinate) -> dict[str, Any]:
@@ -49,36 +50,54 @@ def _middle(timespan: Any) -> np.datetime64 | None:
     return np.datetime64(middle.utc.isot, "ns")
 
 
-def selected(refs: Collection[DatasetRef], *, field: str, values: Sequence[str]) -> Collection[DatasetRef]:
-    """Keep the datasets whose exposure record has one of these values in this field.
+@dataclass(frozen=True)
+class Selection:
+    """Exposures whose record has one of some values in one field."""
 
-    Parameters
-    ----------
-    refs : collection of DatasetRef
-        With ``exposure`` in their data ids. Those without records are kept: they were selected when the graph was
-        made.
-    field : str
-        Of the exposure record.
-    values : sequence of str
-        What is kept; where the record has a number, they are compared as numbers.
+    field: str
+    values: tuple[str, ...]
 
-    Raises
-    ------
-    FlatnormError
-        The records have no such field.
-    """
-    return [ref for ref in refs if not ref.dataId.hasRecords() or _has(ref.dataId.records["exposure"], field, values)]
+    @classmethod
+    def parse(cls, text: str) -> Selection:
+        """Read ``FIELD=VALUE,VALUE``.
 
+        Raises
+        ------
+        FlatnormError
+            There is no field, or no value.
+        """
+        field, _, values = text.partition("=")
+        wanted = tuple(value.strip() for value in values.split(","))
+        if not field.strip() or not all(wanted):
+            msg = f"downSelection is {text!r}; write FIELD=VALUE or FIELD=VALUE,VALUE, as in exposure_time=15,30"
+            raise FlatnormError(msg)
+        return cls(field.strip(), wanted)
 
-def _has(record: Any, field: str, values: Sequence[str]) -> bool:
-    known = record.toDict()
-    if field not in known:
-        msg = f"downSelectionField is {field!r}; exposure records have {offenders(known, show=30)}"
-        raise FlatnormError(msg)
-    value = known[field]
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return any(_number(text) == value for text in values)
-    return str(value) in values
+    def of(self, refs: Collection[DatasetRef]) -> list[DatasetRef]:
+        """Datasets of the exposures that are selected.
+
+        Parameters
+        ----------
+        refs : collection of DatasetRef
+            With ``exposure`` in their data ids. Those without records are kept: they were selected when the graph was
+            made.
+
+        Raises
+        ------
+        FlatnormError
+            The records have no such field.
+        """
+        return [ref for ref in refs if not ref.dataId.hasRecords() or self._has(ref.dataId.records["exposure"])]
+
+    def _has(self, record: Any) -> bool:
+        known = record.toDict()
+        if self.field not in known:
+            msg = f"downSelection is by {self.field!r}; exposure records have {offenders(known, show=30)}"
+            raise FlatnormError(msg)
+        value = known[self.field]
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return any(_number(text) == value for text in self.values)
+        return str(value) in self.values
 
 
 def _number(text: str) -> float | None:

@@ -200,8 +200,9 @@ def test_inputs_are_not_changed(quantum):
         ({"level": "CHIP"}, FieldValidationError, "CHIP"),
         ({"scaleMaxIter": 0}, FieldValidationError, "scaleMaxIter"),
         ({"method": "svd"}, FieldValidationError, "svd"),
-        ({"downSelectionField": "day_obs"}, fx.FlatnormError, "set downSelectionValues"),
-        ({"downSelectionValues": ["1"]}, fx.FlatnormError, "set downSelectionField"),
+        ({"downSelection": "day_obs"}, FieldValidationError, "write FIELD=VALUE"),
+        ({"downSelection": "=1"}, FieldValidationError, "write FIELD=VALUE"),
+        ({"downSelection": "day_obs=1,"}, FieldValidationError, "write FIELD=VALUE"),
     ],
 )
 def test_a_configuration_that_means_nothing_is_refused(settings, error, message):
@@ -213,7 +214,7 @@ def test_defaults_are_the_documented_behaviour():
     config = CpFlatNormalizationTaskConfig()
     assert (config.level, config.scaleMaxIter) == ("DETECTOR", 10)
     assert (config.method, config.weights, config.robust) == ("alternation", "counts", None)
-    assert (config.uncertainty, config.gauge, config.downSelectionField) == ("none", "mean", None)
+    assert (config.uncertainty, config.gauge, config.downSelection) == ("none", "mean", None)
 
 
 # What a task inherits, each used as the middleware documents it.
