@@ -50,7 +50,9 @@ nitpicky = True
 nitpick_ignore_regex = [
     # `name` in a docstring links to what can be imported; not every such object has a page of its own
     ("py:obj", r"flatnorm_xr\.(decompose|model|simulate|camera|show|measure)\..*"),
-    # Python's own pages are on the network
+    # the middleware's own pages, and Python's, are on the network
+    ("py:.*", r"lsst\..*"),
+    ("py:.*", r"pydantic\..*"),
     ("py:class", r"enum\..*"),
 ]
 

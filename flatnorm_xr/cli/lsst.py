@@ -204,9 +204,9 @@ def _show_results(results: Sequence[Solved], filters: Sequence[str], output: str
 
 def _run_command(made: Repository, output: str) -> str:
     """Shell command that runs the pipeline on what was made."""
-    pipeline = f"{FILES['pipeline']}#{made.tasks}" if made.tasks else str(FILES["pipeline"])
-    words = ["pipetask", "run", "-b", str(made.path), "-i", made.collection, "-o", output, "-p", pipeline]
-    return shlex.join([*words, "--register-dataset-types", "-j", "2"])
+    part = f"#{made.tasks}" if made.tasks else ""
+    words = shlex.join(["pipetask", "run", "-b", str(made.path), "-i", made.collection, "-o", output])
+    return f'{words} -p "$(flatnorm lsst path pipeline){part}" --register-dataset-types -j 2'
 
 
 def _read_command(made: Repository, output: str) -> str:

@@ -108,8 +108,8 @@ class CpFlatNormalizationTaskConfig(PipelineTaskConfig, pipelineConnections=CpFl
         check=lambda value: value >= 1,
     )
     downSelection = Field[str](
-        doc="Which exposures are used, as FIELD=VALUE or FIELD=VALUE,VALUE, with a field of the exposure records: "
-        "observation_reason=flat, exposure_time=15,30. Where the record has a number, values are compared as numbers. "
+        doc="Which exposures are used, as FIELD:VALUE or FIELD:VALUE,VALUE, with a field of the exposure records: "
+        "observation_reason:flat, exposure_time:15,30. Where the record has a number, values are compared as numbers. "
         "None: all exposures.",
         default=None,
         optional=True,

@@ -59,17 +59,17 @@ class Selection:
 
     @classmethod
     def parse(cls, text: str) -> Selection:
-        """Read ``FIELD=VALUE,VALUE``.
+        """Read ``FIELD:VALUE,VALUE``.
 
         Raises
         ------
         FlatnormError
             There is no field, or no value.
         """
-        field, _, values = text.partition("=")
+        field, _, values = text.partition(":")
         wanted = tuple(value.strip() for value in values.split(","))
         if not field.strip() or not all(wanted):
-            msg = f"downSelection is {text!r}; write FIELD=VALUE or FIELD=VALUE,VALUE, as in exposure_time=15,30"
+            msg = f"downSelection is {text!r}; write FIELD:VALUE or FIELD:VALUE,VALUE, as in exposure_time:15,30"
             raise FlatnormError(msg)
         return cls(field.strip(), wanted)
 

@@ -42,3 +42,14 @@ def test_notebooks_are_stored_without_outputs(path: Path) -> None:
     code = [cell for cell in cells if cell["cell_type"] == "code"]
     assert code
     assert not any(cell["outputs"] or cell["execution_count"] for cell in code)
+
+
+def test_every_setting_of_the_tasks_is_on_the_page_for_those_who_come_from_cp_pipe() -> None:
+    pytest.importorskip("lsst.pipe.base", reason="Rubin's middleware is not installed (pip install flatnorm-xr[lsst])")
+    from flatnorm_xr.lsst.measure import CpFlatMeasureTaskConfig
+    from flatnorm_xr.lsst.normalize import CpFlatNormalizationTaskConfig
+
+    page = (ROOT / "docs" / "coming-from-cp-pipe.md").read_text(encoding="utf-8")
+    ours = {"connections", "saveLogOutput"}
+    for config in (CpFlatMeasureTaskConfig, CpFlatNormalizationTaskConfig):
+        assert [name for name in config() if name not in ours and f"| `{name}` |" not in page] == []

@@ -345,7 +345,7 @@ def test_pipetask_takes_partial_outputs_as_it_is_told(night, tmp_path, option, s
 def test_down_selection_keeps_the_exposures_whose_record_says_so(night, tmp_path):
     seconds = np.array([15.0, 15.0, 30.0, 15.0, 30.0])
     path = repository_of(night.assign_coords(exposure_time=("exposure", seconds)), tmp_path)
-    choice = {("cpFlatNorm", "downSelection"): "exposure_time=30, 60"}
+    choice = {("cpFlatNorm", "downSelection"): "exposure_time: 30, 60"}
     butler = run(path, levels_of="cpFlatNorm", config=choice)
     chosen = night.isel(exposure=[2, 4])
     assert butler.get("cpFlatNormSolution", NIGHT).exposure.values.tolist() == chosen.exposure.values.tolist()
@@ -353,13 +353,13 @@ def test_down_selection_keeps_the_exposures_whose_record_says_so(night, tmp_path
 
 
 def test_down_selection_of_nothing_is_no_quantum(night, tmp_path):
-    choice = {("cpFlatNorm", "downSelection"): "exposure_time=999"}
+    choice = {("cpFlatNorm", "downSelection"): "exposure_time:999"}
     simple = executor(repository_of(night, tmp_path), levels_of="cpFlatNorm", config=choice)
     assert len(simple.predicted.quanta_by_task["cpFlatNorm"]) == 0
 
 
 def test_down_selection_by_a_field_that_no_record_has_is_refused(night, tmp_path):
-    choice = {("cpFlatNorm", "downSelection"): "colour=red"}
+    choice = {("cpFlatNorm", "downSelection"): "colour:red"}
     with pytest.raises(fx.FlatnormError, match="downSelection is by 'colour'; exposure records have "):
         executor(repository_of(night, tmp_path), levels_of="cpFlatNorm", config=choice)
 

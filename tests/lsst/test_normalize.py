@@ -200,9 +200,9 @@ def test_inputs_are_not_changed(quantum):
         ({"level": "CHIP"}, FieldValidationError, "CHIP"),
         ({"scaleMaxIter": 0}, FieldValidationError, "scaleMaxIter"),
         ({"method": "svd"}, FieldValidationError, "svd"),
-        ({"downSelection": "day_obs"}, FieldValidationError, "write FIELD=VALUE"),
-        ({"downSelection": "=1"}, FieldValidationError, "write FIELD=VALUE"),
-        ({"downSelection": "day_obs=1,"}, FieldValidationError, "write FIELD=VALUE"),
+        ({"downSelection": "day_obs"}, FieldValidationError, "write FIELD:VALUE"),
+        ({"downSelection": ":1"}, FieldValidationError, "write FIELD:VALUE"),
+        ({"downSelection": "day_obs:1,"}, FieldValidationError, "write FIELD:VALUE"),
     ],
 )
 def test_a_configuration_that_means_nothing_is_refused(settings, error, message):
