@@ -231,6 +231,7 @@ class CpFlatNormalizationTask(PipelineTask):
         """
         asked: Any = self.config  # whose choices are any string to the type checker
         levels = levels_of(inputMDs, inputDims, camera, level=asked.level, needs_sigma=asked.weights == "variance")
+        _check_usable(levels)
         self._say_what_is_missing(levels)
         with self._warnings_logged():
             solution = solve(
@@ -286,12 +287,8 @@ class CpFlatNormalizationTask(PipelineTask):
                 warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
 
     def _say_what_is_missing(self, levels: xr.Dataset) -> None:
-        """Log the pairs without input; refuse where no level at all can be used."""
-        usable = (levels["background"] > 0) & (levels["counts"] > 0)
-        if not bool(usable.any()):
-            msg = f"none of the {levels['background'].size} levels can be used: they are NaN, zero or of no pixels"
-            raise NothingMeasuredError(msg)
-        units = [dim for dim in usable.dims if dim not in ("detector", "exposure")]
+        """Log the detectors and exposures that have no statistics, or empty ones."""
+        units = [dim for dim in levels["background"].dims if dim not in ("detector", "exposure")]
         lacking = (levels["background"].isnull() & (levels["counts"] == 0)).all(units)
         rows, columns = lacking.transpose("detector", "exposure").values.nonzero()
         if rows.size:
@@ -322,3 +319,11 @@ class CpFlatNormalizationTask(PipelineTask):
             raise ExposuresWithoutScaleError(msg + offenders(lost), lost)
         except ExposuresWithoutScaleError as error:
             raise AnnotatedPartialOutputsError.annotate(error, self, log=self.log) from error
+
+
+def _check_usable(levels: xr.Dataset) -> None:
+    """Refuse levels of which none can be used."""
+    usable = (levels["background"] > 0) & (levels["counts"] > 0)
+    if not bool(usable.any()):
+        msg = f"none of the {usable.size} levels can be used: they are NaN, zero, negative or of no pixels"
+        raise NothingMeasuredError(msg)
