@@ -21,7 +21,7 @@ from flatnorm_xr.errors import FlatnormError, offenders
 
 if TYPE_CHECKING:
     from flatnorm_xr.lsst.repository import Repository
-    from flatnorm_xr.lsst.running import Solved
+    from flatnorm_xr.lsst.running import FilterSolution
 
 __all__ = ["EXAMPLE", "app"]
 
@@ -91,7 +91,7 @@ def init(
         show_values({**asdict(made), "output": output, "commands": commands, **found}, as_json=True)
         return
     if results is not None:
-        _show_results(results, made.filters, output)
+        _show_solutions(results, made.filters, output)
     say("run the pipeline:" if results is None else "run it again, as a batch system would:")
     say(f"  {commands['run']}")
     say("read a solution:")
@@ -177,12 +177,12 @@ def _show_repository(made: Repository, *, what: str = "repository made in") -> N
         say(f"  note: {remark}")
 
 
-def _as_json(one: Solved) -> dict[str, Any]:
+def _as_json(one: FilterSolution) -> dict[str, Any]:
     """Give what was found with null for an exposure without E; JSON has no NaN."""
     return asdict(one) | {"E": [value if math.isfinite(value) else None for value in one.E]}
 
 
-def _show_results(results: Sequence[Solved], filters: Sequence[str], output: str) -> None:
+def _show_solutions(results: Sequence[FilterSolution], filters: Sequence[str], output: str) -> None:
     say(f"pipeline run, solutions in {output}:")
     show_table(
         ("filter", "level", "units", "rms residual", "E of the exposures"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from lsst.daf.butler import DataId, FormatterV2
 from lsst.daf.butler.registry import Registry
@@ -16,10 +16,7 @@ from flatnorm_xr.errors import CameraError
 if TYPE_CHECKING:
     from flatnorm_xr.lsst.camera import MosaicCamera
 
-__all__ = ["SIMULATED_MAXIMA", "MeasuredCamera", "SimulatedCamera", "band_of", "register_camera"]
-
-SIMULATED_MAXIMA = (10_000, 1_000_000)
-"""Ids of simulated detectors and of simulated exposures are below these."""
+__all__ = ["MeasuredCamera", "SimulatedCamera", "band_of", "register_camera"]
 
 SIMULATED_BANDS = {"g": "g", "r": "r"}
 """Filters of the simulated camera, and the band of each."""
@@ -27,6 +24,9 @@ SIMULATED_BANDS = {"g": "g", "r": "r"}
 
 class SimulatedCamera(Instrument):
     """The camera that `flatnorm_xr.lsst.simulated.simulate_flats` simulates, as its defaults make it."""
+
+    maxima: ClassVar[tuple[int, int]] = (10_000, 1_000_000)
+    """Ids of detectors and of exposures are below these."""
 
     @classmethod
     def getName(cls) -> str:
@@ -46,7 +46,7 @@ class SimulatedCamera(Instrument):
         known = _known_detectors(registry, self.getName())
         camera = camera.model_copy(update={"detectors": tuple(d for d in camera.detectors if d.id not in known)})
         register_camera(
-            registry, camera, bands=SIMULATED_BANDS, instrument=type(self), maxima=SIMULATED_MAXIMA, update=update
+            registry, camera, bands=SIMULATED_BANDS, instrument=type(self), maxima=self.maxima, update=update
         )
 
     def getRawFormatter(self, dataId: DataId) -> type[FormatterV2]:
@@ -61,6 +61,9 @@ class MeasuredCamera(Instrument):
 
     See `flatnorm_xr.lsst.repository.make_repository`.
     """
+
+    maxima: ClassVar[tuple[int, int]] = (10**6, 2**62)
+    """Ids of detectors and of exposures are below these, those of nights to come too."""
 
     @classmethod
     def getName(cls) -> str:

@@ -32,7 +32,7 @@ from flatnorm_xr.decompose.solve import solve
 from flatnorm_xr.errors import FlatnormError, FlatnormWarning, offenders
 from flatnorm_xr.lsst.camera import amplifier_names
 from flatnorm_xr.lsst.errors import ExposuresWithoutScaleError, NothingMeasuredError
-from flatnorm_xr.lsst.records import Selection, described
+from flatnorm_xr.lsst.records import Selection, exposure_description
 from flatnorm_xr.lsst.statistics import levels_of
 
 __all__ = ["CpFlatNormalizationConnections", "CpFlatNormalizationTask", "CpFlatNormalizationTaskConfig"]
@@ -187,7 +187,7 @@ class CpFlatNormalizationTask(PipelineTask):
         decides whether tasks after this one go on.
         """
         inputs = butlerQC.get(inputRefs)
-        inputs["inputDims"] = [described(ref.dataId) for ref in inputRefs.inputMDs]
+        inputs["inputDims"] = [exposure_description(ref.dataId) for ref in inputRefs.inputMDs]
         result = self.run(**inputs)
         amplifiers = {d: amplifier_names(inputs["camera"], d) for d in result.solution["detector"].values.tolist()}
         outputs = Struct(outputScales=pack_scales(result.solution, amplifiers))

@@ -11,10 +11,10 @@ from lsst.daf.butler import DataCoordinate, DatasetRef
 
 from flatnorm_xr.errors import FlatnormError, offenders
 
-__all__ = ["Selection", "described"]
+__all__ = ["Selection", "exposure_description"]
 
 
-def described(data_id: DataCoordinate) -> dict[str, Any]:
+def exposure_description(data_id: DataCoordinate) -> dict[str, Any]:
     """Dimensions of a data id, and what its exposure record tells.
 
     Parameters
@@ -35,11 +35,17 @@ def described(data_id: DataCoordinate) -> dict[str, Any]:
     known |= {
         "physical_filter": record.physical_filter,
         "exposure_time": record.exposure_time,
-        "night": None if record.day_obs is None else str(record.day_obs),
+        "night": _date(record.day_obs),
         "observation_type": record.observation_type,
         "time": _middle(record.timespan),
     }
     return {name: value for name, value in known.items() if value is not None}
+
+
+def _date(day_obs: int | None) -> str | None:
+    """Write a day as nights are written: 20250314 as 2025-03-14."""
+    digits = f"{day_obs or 0:08d}"
+    return None if day_obs is None else f"{digits[:4]}-{digits[4:6]}-{digits[6:]}"
 
 
 def _middle(timespan: Any) -> np.datetime64 | None:

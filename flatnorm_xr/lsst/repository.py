@@ -24,8 +24,8 @@ from lsst.daf.butler import (  # type: ignore[attr-defined]
 
 from flatnorm_xr.errors import FlatnormError, offenders
 from flatnorm_xr.lsst.camera import MosaicCamera, amplifier_names
-from flatnorm_xr.lsst.content import Content, Known, instrument_name, measured_content, simulated_content
 from flatnorm_xr.lsst.instrument import SimulatedCamera, band_of, register_camera
+from flatnorm_xr.lsst.night import NightToPut, RegisteredIds, instrument_name, measured_night, simulated_night
 
 __all__ = ["Repository", "fill_repository", "make_repository"]
 
@@ -61,13 +61,7 @@ def make_repository(
     *,
     levels: xr.Dataset | None = None,
     instrument: str | None = None,
-    n_detectors: int = 4,
-    n_amplifiers: int = 4,
-    n_exposures: int = 5,
-    filters: Sequence[str] = ("g", "r"),
-    pixels: int = 32,
-    ragged: bool = False,
-    seed: int = 0,
+    **simulation: Any,
 ) -> Repository:
     """Make a Butler repository with an instrument, its camera and a night of flats, ready for ``pipetask run``.
 
@@ -83,8 +77,9 @@ def make_repository(
         without ``night`` is of the day on which its time less 12 hours lies, UTC; without either, of 19700101.
     instrument : str, optional
         Name of the instrument of ``levels``; else their attribute ``camera``.
-    n_detectors, n_amplifiers, n_exposures, filters, pixels, ragged, seed
-        Of the simulation; see `flatnorm_xr.lsst.simulated.simulate_flats`. Exposures are counted in each filter.
+    **simulation
+        Keywords of `flatnorm_xr.lsst.simulated.simulate_flats`, where there are no ``levels``: ``n_detectors``,
+        ``n_amplifiers``, ``n_exposures`` (in each filter), ``filters``, ``pixels``, ``ragged``, ``seed``.
 
     Returns
     -------
@@ -100,13 +95,12 @@ def make_repository(
         numbered below 0 or above what a registry holds; the sizes of the simulation are none.
     """
     target = _free_place(path)
-    simulation = _sizes(n_detectors, n_amplifiers, n_exposures, filters, pixels, ragged, seed)
-    content = _content(levels, instrument, Known(), simulation)
+    night = _night(levels, instrument=instrument, registered=RegisteredIds(), simulation=simulation)
     with _staged(target) as folder:
         Butler.makeRepo(str(folder), config=Config(str(SEED)))
         with _opened(folder) as butler:
-            datasets = _fill(butler, content)
-    return _described(Path(path), content, datasets)
+            datasets = _fill(butler, night)
+    return _record(Path(path), night, datasets)
 
 
 def fill_repository(
@@ -114,13 +108,7 @@ def fill_repository(
     *,
     levels: xr.Dataset | None = None,
     instrument: str | None = None,
-    n_detectors: int = 4,
-    n_amplifiers: int = 4,
-    n_exposures: int = 5,
-    filters: Sequence[str] = ("g", "r"),
-    pixels: int = 32,
-    ragged: bool = False,
-    seed: int = 0,
+    **simulation: Any,
 ) -> Repository:
     """Put one more night of flats, or of measured levels, into a Butler repository that exists.
 
@@ -128,7 +116,7 @@ def fill_repository(
     ----------
     path : path
         The repository. All of the night is put into it, or nothing.
-    levels, instrument, n_detectors, n_amplifiers, n_exposures, filters, pixels, ragged, seed
+    levels, instrument, **simulation
         As for `make_repository`. Detectors and exposures whose labels are names are those of these names in the
         repository; exposures of other names get the next numbers. What the repository has of instrument, detectors
         and exposures already is not changed.
@@ -145,12 +133,12 @@ def fill_repository(
         have or has with other amplifiers, an exposure that is there in another filter or has been put already; and as
         for `make_repository`.
     """
-    simulation = _sizes(n_detectors, n_amplifiers, n_exposures, filters, pixels, ragged, seed)
     with _opened(path) as butler:
-        name = SimulatedCamera.getName() if levels is None else instrument_name(levels, instrument)
-        content = _content(levels, instrument, _known(butler, name), simulation)
+        name = SimulatedCamera.getName() if levels is None else instrument_name(levels, instrument=instrument)
+        registered = _registered_ids(butler, name)
+        night = _night(levels, instrument=instrument, registered=registered, simulation=simulation)
         try:
-            datasets = _fill(butler, content)
+            datasets = _fill(butler, night)
         except (DatasetTypeNotSupportedError, KeyError) as error:
             if "Flatnorm" not in str(error):
                 raise
@@ -159,23 +147,25 @@ def fill_repository(
                 "to the folder that `flatnorm lsst path configs` prints"
             )
             raise FlatnormError(msg) from error
-    return _described(Path(path), content, datasets)
+    return _record(Path(path), night, datasets)
 
 
-def _sizes(*values: Any) -> dict[str, Any]:
-    """Arguments of a simulation by their names."""
-    names = ("n_detectors", "n_amplifiers", "n_exposures", "filters", "pixels", "ragged", "seed")
-    return dict(zip(names, values, strict=True)) | {"filters": tuple(values[3])}
-
-
-def _content(levels: xr.Dataset | None, instrument: str | None, known: Known, simulation: dict[str, Any]) -> Content:
+def _night(
+    levels: xr.Dataset | None, *, instrument: str | None, registered: RegisteredIds, simulation: Mapping[str, Any]
+) -> NightToPut:
+    """Describe the measured night, or a simulated one."""
+    if levels is not None and simulation:
+        msg = (
+            f"repository: {offenders(simulation)} are of a simulation, and levels are given; leave one or the other out"
+        )
+        raise FlatnormError(msg)
     if levels is not None:
-        return measured_content(levels, instrument, known)
+        return measured_night(levels, instrument=instrument, registered=registered)
     if instrument is not None:
         own = SimulatedCamera.getName()
         msg = f"repository: instrument={instrument!r} is a name for measured levels; a simulation is {own}"
         raise FlatnormError(msg)
-    return simulated_content(**simulation)
+    return simulated_night(**simulation)
 
 
 @contextmanager
@@ -183,7 +173,10 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[Butler]:
     try:
         butler = Butler.from_config(str(path), writeable=True)
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError) as error:
-        msg = f"fill_repository: {path} is no Butler repository that can be opened; make one with make_repository"
+        reason = f" ({error.strerror})" if isinstance(error, PermissionError) else ""
+        msg = (
+            f"fill_repository: {path} is no Butler repository that can be opened{reason}; flatnorm lsst init makes one"
+        )
         raise FlatnormError(msg) from error
     try:
         yield butler
@@ -191,12 +184,12 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[Butler]:
         butler.close()
 
 
-def _known(butler: Butler, instrument: str) -> Known:
+def _registered_ids(butler: Butler, instrument: str) -> RegisteredIds:
     """Give what the repository has of an instrument, by name."""
     if not _has_instrument(butler, instrument):
-        return Known()
+        return RegisteredIds()
     query = butler.registry.queryDimensionRecords
-    return Known(
+    return RegisteredIds(
         {record.full_name: record.id for record in query("detector", instrument=instrument)},
         {record.obs_id: record.id for record in query("exposure", instrument=instrument)},
     )
@@ -206,19 +199,19 @@ def _has_instrument(butler: Butler, instrument: str) -> bool:
     return any(record.name == instrument for record in butler.registry.queryDimensionRecords("instrument"))
 
 
-def _described(path: Path, content: Content, datasets: int) -> Repository:
+def _record(path: Path, night: NightToPut, datasets: int) -> Repository:
     return Repository(
         path=path,
-        instrument=content.camera.name,
-        collection=f"{content.camera.name}/defaults",
-        dataset_type=content.dataset_type,
-        tasks=content.tasks,
-        filters=content.filters,
-        detectors=len(content.camera),
-        amplifiers=sum(len(detector) for detector in content.camera),
-        exposures=len(content.exposures),
+        instrument=night.camera.name,
+        collection=f"{night.camera.name}/defaults",
+        dataset_type=night.dataset_type,
+        tasks=night.tasks,
+        filters=night.filters,
+        detectors=len(night.camera),
+        amplifiers=sum(len(detector) for detector in night.camera),
+        exposures=len(night.exposures),
         datasets=datasets,
-        remarks=content.remarks,
+        remarks=night.remarks,
     )
 
 
@@ -270,45 +263,127 @@ def _staged(target: Path) -> Iterator[Path]:
         shutil.rmtree(outer, ignore_errors=True)
 
 
-def _fill(butler: Butler, content: Content) -> int:
-    """Register and put; gives the number of datasets."""
-    name = content.camera.name
-    bands = {physical_filter: band_of(physical_filter) for physical_filter in content.filters}
-    if _has_instrument(butler, name):
-        _check_detectors(butler, content.camera)
+def _fill(butler: Butler, night: NightToPut) -> int:
+    """Check, then register and put; gives the number of datasets."""
+    name = night.camera.name
+    known = _has_instrument(butler, name)
+    camera_type, dataset_type = _dataset_types(butler, night)
+    _check_kinds(butler, night, [camera_type, dataset_type])
+    certified = _certified_camera(butler, name, camera_type) if known else None
+    if known:
+        _check_detectors(butler, night.camera, certified)
+        _check_exposures(butler, night)
+    bands = {physical_filter: band_of(physical_filter) for physical_filter in night.filters}
+    if known:
         _register_filters(butler, name, bands)
     else:
         register_camera(
             butler.registry,
-            content.camera,
+            night.camera,
             bands=bands,
-            instrument=content.instrument,
-            maxima=content.maxima,
-            purposes=content.purposes,
+            instrument=night.instrument,
+            maxima=night.instrument.maxima,  # type: ignore[attr-defined]
+            purposes=night.purposes,
         )
-    camera_type, dataset_type = _register_dataset_types(butler, content)
+    _register_collections(butler, night, [camera_type, dataset_type])
     with butler.transaction():
-        _register_exposures(butler, name, content.exposures)
-        _put_camera(butler, content.camera, camera_type)
-        number = _put_datasets(butler, content, dataset_type)
-    chain = f"{name}/defaults"
-    if butler.collections.register(chain, CollectionType.CHAINED):
-        butler.collections.redefine_chain(chain, [])
-    before = butler.collections.get_info(chain).children
-    more = [one for one in (content.collection, f"{name}/calib") if one not in before]
-    butler.collections.redefine_chain(chain, [*before, *more])
-    return number
+        _register_exposures(butler, name, night.exposures)
+        if certified is None:
+            _put_camera(butler, night.camera, camera_type)
+        return _put_datasets(butler, night, dataset_type)
 
 
-def _check_detectors(butler: Butler, camera: MosaicCamera) -> None:
-    """Refuse detectors that the repository does not have."""
-    records = butler.registry.queryDimensionRecords("detector", instrument=camera.name)
-    known = {record.id for record in records}
-    strange = [detector.name for detector in camera if detector.id not in known]
-    if strange:
+def _dataset_types(butler: Butler, night: NightToPut) -> tuple[DatasetType, DatasetType]:
+    """Dataset types of the camera and of the night's data."""
+    camera_type = DatasetType(
+        "camera", ("instrument",), "FlatnormCamera", universe=butler.dimensions, isCalibration=True
+    )
+    dimensions = ("instrument", "exposure", "detector")
+    dataset_type = DatasetType(night.dataset_type, dimensions, night.storage_class, universe=butler.dimensions)
+    return camera_type, dataset_type
+
+
+def _check_kinds(butler: Butler, night: NightToPut, types: Sequence[DatasetType]) -> None:
+    """Refuse a repository whose dataset types or collections of these names are of other kinds."""
+    name = night.camera.name
+    kinds = {
+        night.collection: CollectionType.RUN,
+        f"{name}/camera/unbounded": CollectionType.RUN,
+        f"{name}/calib": CollectionType.CALIBRATION,
+        f"{name}/defaults": CollectionType.CHAINED,
+    }
+    there = {info.name: info.type for info in butler.collections.query_info("*")}
+    odd = [f"collection {one} is {there[one].name}" for one, kind in kinds.items() if there.get(one, kind) is not kind]
+    for one in types:
+        for found in butler.registry.queryDatasetTypes(one.name):
+            if found != one:
+                odd.append(f"dataset type {one.name} is a {found.storageClass_name} of {found.dimensions}")
+    if odd:
         msg = (
-            f"fill_repository: the repository's {camera.name} has no detector {offenders(strange)}; "
-            "make a repository of their own, or correct the labels"
+            f"fill_repository: {offenders(odd)}: other programs keep their own there; make a repository for these "
+            "levels, or measure within that one by the task cpFlatMeasure"
+        )
+        raise FlatnormError(msg)
+
+
+def _certified_camera(butler: Butler, instrument: str, camera_type: DatasetType) -> MosaicCamera | None:
+    """Camera that the repository has, if any."""
+    calib = f"{instrument}/calib"
+    if not butler.collections.query(calib) or not butler.registry.queryDatasetTypes(camera_type.name):
+        return None
+    always = Timespan(None, None)
+    found = butler.find_dataset(camera_type, instrument=instrument, collections=calib, timespan=always)
+    camera: MosaicCamera | None = None if found is None else butler.get(found)
+    return camera
+
+
+def _check_detectors(butler: Butler, camera: MosaicCamera, certified: MosaicCamera | None) -> None:
+    """Refuse detectors that the repository does not have, or has by another name or with other amplifiers."""
+    records = butler.registry.queryDimensionRecords("detector", instrument=camera.name)
+    names = {record.id: record.full_name for record in records}
+    problems = {
+        "are not there": [one.name for one in camera if one.id not in names],
+        "have other names there": [
+            f"{one.id}, {one.name}, is {names[one.id]}" for one in camera if names.get(one.id, one.name) != one.name
+        ],
+        "have other amplifiers there": [
+            one.name
+            for one in camera
+            if certified is not None
+            and one.id in certified
+            and amplifier_names(certified, one.id) != amplifier_names(camera, one.id)
+        ],
+    }
+    found = [f"{offenders(which)} {what}" for what, which in problems.items() if which]
+    if found:
+        msg = (
+            f"fill_repository: of the detectors of {camera.name}, {'; '.join(found)}; correct the labels, or make a "
+            "repository of their own"
+        )
+        raise FlatnormError(msg)
+
+
+def _check_exposures(butler: Butler, night: NightToPut) -> None:
+    """Refuse exposures that are there in another filter, or whose data were put already."""
+    name = night.camera.name
+    there = butler.registry.queryDimensionRecords("exposure", instrument=name)
+    filters = {record.id: record.physical_filter for record in there}
+    differ = [
+        f"{record['id']} in {filters[record['id']]}, not {record['physical_filter']}"
+        for record in night.exposures
+        if filters.get(record["id"], record["physical_filter"]) != record["physical_filter"]
+    ]
+    if differ:
+        msg = f"fill_repository: the repository has exposures {offenders(differ)}; are these the same exposures?"
+        raise FlatnormError(msg)
+    if not butler.collections.query(night.collection) or not butler.registry.queryDatasetTypes(night.dataset_type):
+        return
+    put = butler.registry.queryDatasets(night.dataset_type, collections=night.collection, instrument=name)
+    again = sorted({ref.dataId["exposure"] for ref in put} & {record["id"] for record in night.exposures})
+    if again:
+        msg = (
+            f"fill_repository: {night.collection} has {night.dataset_type} of exposures {offenders(again)} "
+            "already; leave these out"
         )
         raise FlatnormError(msg)
 
@@ -322,81 +397,41 @@ def _register_filters(butler: Butler, instrument: str, bands: Mapping[str, str])
         butler.registry.insertDimensionData("physical_filter", *new)
 
 
-def _register_dataset_types(butler: Butler, content: Content) -> tuple[DatasetType, DatasetType]:
+def _register_collections(butler: Butler, night: NightToPut, types: Sequence[DatasetType]) -> None:
     """Register dataset types and collections, which cannot be done within a transaction."""
-    camera_type = DatasetType(
-        "camera", ("instrument",), "FlatnormCamera", universe=butler.dimensions, isCalibration=True
-    )
-    dimensions = ("instrument", "exposure", "detector")
-    dataset_type = DatasetType(content.dataset_type, dimensions, content.storage_class, universe=butler.dimensions)
-    for one in (camera_type, dataset_type):
+    name = night.camera.name
+    for one in types:
         butler.registry.registerDatasetType(one)
-    butler.collections.register(content.collection)
-    butler.collections.register(f"{content.camera.name}/camera/unbounded")
-    butler.collections.register(f"{content.camera.name}/calib", CollectionType.CALIBRATION)
-    return camera_type, dataset_type
-
-
-def _put_camera(butler: Butler, camera: MosaicCamera, dataset_type: DatasetType) -> None:
-    """Store the camera, and certify it for all times; one that is there must have the detectors and amplifiers."""
-    calib = f"{camera.name}/calib"
-    there = butler.find_dataset(dataset_type, instrument=camera.name, collections=calib, timespan=Timespan(None, None))
-    if there is None:
-        ref = butler.put(camera, dataset_type, instrument=camera.name, run=f"{camera.name}/camera/unbounded")
-        butler.registry.certify(calib, [ref], Timespan(None, None))
-        return
-    certified = butler.get(there)
-    other = [
-        detector.name
-        for detector in camera
-        if detector.id not in certified
-        or amplifier_names(certified, detector.id) != amplifier_names(camera, detector.id)
-    ]
-    if other:
-        msg = (
-            f"fill_repository: detectors {offenders(other)} are not in the repository's camera, or have other "
-            "amplifiers there; make a repository of their own"
-        )
-        raise FlatnormError(msg)
-
-
-def _put_datasets(butler: Butler, content: Content, dataset_type: DatasetType) -> int:
-    ids = [record["id"] for record in content.exposures]
-    there = butler.registry.queryDatasets(dataset_type, collections=content.collection, instrument=content.camera.name)
-    again = sorted({ref.dataId["exposure"] for ref in there} & set(ids))
-    if again:
-        msg = (
-            f"fill_repository: {content.collection} has {content.dataset_type} of exposures {offenders(again)} "
-            "already; leave these out"
-        )
-        raise FlatnormError(msg)
-    number = 0
-    for detector, exposure, value in content.datasets:
-        data_id = {"instrument": content.camera.name, "detector": detector, "exposure": exposure}
-        butler.put(value, dataset_type, data_id, run=content.collection)
-        number += 1
-    if not number:
-        msg = "repository: no detector was measured in any exposure; there is nothing to put into a repository"
-        raise FlatnormError(msg)
-    return number
+    butler.collections.register(night.collection)
+    butler.collections.register(f"{name}/camera/unbounded")
+    butler.collections.register(f"{name}/calib", CollectionType.CALIBRATION)
+    butler.collections.register(f"{name}/defaults", CollectionType.CHAINED)
+    before = butler.collections.get_info(f"{name}/defaults").children
+    more = [one for one in (night.collection, f"{name}/calib") if one not in before]
+    butler.collections.redefine_chain(f"{name}/defaults", [*before, *more])
 
 
 def _register_exposures(butler: Butler, instrument: str, exposures: list[dict[str, Any]]) -> None:
-    """Register exposures with their days and groups; those that are there must be in the same filter."""
+    """Register the exposures that the repository does not have, with their days and groups."""
     there = butler.registry.queryDimensionRecords("exposure", instrument=instrument)
-    filters = {record.id: record.physical_filter for record in there}
-    differ = [
-        f"{record['id']} in {filters[record['id']]}, not {record['physical_filter']}"
-        for record in exposures
-        if filters.get(record["id"], record["physical_filter"]) != record["physical_filter"]
-    ]
-    if differ:
-        msg = f"fill_repository: the repository has exposures {offenders(differ)}; are these the same exposures?"
-        raise FlatnormError(msg)
-    new = [record for record in exposures if record["id"] not in filters]
+    known = {record.id for record in there}
+    new = [record for record in exposures if record["id"] not in known]
     insert = butler.registry.insertDimensionData
     days = dict.fromkeys(record["day_obs"] for record in new)
     groups = dict.fromkeys(record["group"] for record in new)
     insert("day_obs", *({"instrument": instrument, "id": day} for day in days), skip_existing=True)
     insert("group", *({"instrument": instrument, "name": group} for group in groups), skip_existing=True)
     insert("exposure", *({"instrument": instrument, **record} for record in new))
+
+
+def _put_camera(butler: Butler, camera: MosaicCamera, camera_type: DatasetType) -> None:
+    """Store the camera, and certify it for all times."""
+    ref = butler.put(camera, camera_type, instrument=camera.name, run=f"{camera.name}/camera/unbounded")
+    butler.registry.certify(f"{camera.name}/calib", [ref], Timespan(None, None))
+
+
+def _put_datasets(butler: Butler, night: NightToPut, dataset_type: DatasetType) -> int:
+    for detector, exposure, value in night.datasets:
+        data_id = {"instrument": night.camera.name, "detector": detector, "exposure": exposure}
+        butler.put(value, dataset_type, data_id, run=night.collection)
+    return len(night.datasets)

@@ -14,7 +14,7 @@ from lsst.pipe.base.simple_pipeline_executor import SimplePipelineExecutor
 if TYPE_CHECKING:
     from flatnorm_xr.lsst.repository import Repository
 
-__all__ = ["PIPELINE", "Solved", "run_pipeline", "solved"]
+__all__ = ["PIPELINE", "FilterSolution", "read_solutions", "run_pipeline"]
 
 PIPELINE = Path(__file__).parent / "pipelines" / "flatnorm.yaml"
 """The packaged pipeline."""
@@ -24,7 +24,7 @@ SOLUTIONS = {"detector": "cpFlatNormSolution", "amplifier": "cpFlatNormAmpSoluti
 
 
 @dataclass(frozen=True)
-class Solved:
+class FilterSolution:
     """What the pipeline found in one filter at one level."""
 
     physical_filter: str
@@ -36,7 +36,7 @@ class Solved:
     E: tuple[float, ...]
 
 
-def run_pipeline(repository: Repository, *, output: str) -> list[Solved]:
+def run_pipeline(repository: Repository, *, output: str) -> list[FilterSolution]:
     """Run all tasks whose inputs the repository has, one after the other.
 
     Parameters
@@ -48,7 +48,7 @@ def run_pipeline(repository: Repository, *, output: str) -> list[Solved]:
 
     Returns
     -------
-    list of Solved
+    list of FilterSolution
         By filter and level; a filter of which nothing could be measured is not among them.
     """
     root = str(repository.path)
@@ -65,10 +65,10 @@ def run_pipeline(repository: Repository, *, output: str) -> list[Solved]:
         executor.run(register_dataset_types=True)
     finally:
         butler.close()
-    return list(solved(repository, output=output))
+    return list(read_solutions(repository, output=output))
 
 
-def solved(repository: Repository, *, output: str) -> Iterator[Solved]:
+def read_solutions(repository: Repository, *, output: str) -> Iterator[FilterSolution]:
     """Read the solutions of a collection, by filter and level."""
     with _opened(str(repository.path), collections=output) as butler:
         known = {name for name in SOLUTIONS.values() if butler.registry.queryDatasetTypes(name)}
@@ -78,7 +78,7 @@ def solved(repository: Repository, *, output: str) -> Iterator[Solved]:
                 if name not in known or butler.find_dataset(name, data_id) is None:
                     continue
                 solution = butler.get(name, data_id)
-                yield Solved(
+                yield FilterSolution(
                     physical_filter=physical_filter,
                     level=level,
                     dataset_type=name,

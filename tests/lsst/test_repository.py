@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("lsst.daf.butler", reason="Rubin's middleware is not installed")
 
-from lsst.daf.butler import Butler, Timespan
+from lsst.daf.butler import Butler, CollectionType, Config, DatasetType, Timespan
 from lsst.pipe.base import Instrument
 
 import flatnorm_xr as fx
@@ -17,8 +17,8 @@ from flatnorm_xr.errors import FlatnormError
 from flatnorm_xr.lsst import repository
 from flatnorm_xr.lsst.camera import MosaicCamera
 from flatnorm_xr.lsst.instrument import MeasuredCamera, SimulatedCamera, band_of
-from flatnorm_xr.lsst.repository import fill_repository, make_repository
-from flatnorm_xr.lsst.running import run_pipeline, solved
+from flatnorm_xr.lsst.repository import SEED, fill_repository, make_repository
+from flatnorm_xr.lsst.running import read_solutions, run_pipeline
 from flatnorm_xr.lsst.simulated import simulate_flats
 from flatnorm_xr.lsst.statistics import levels_of
 
@@ -190,7 +190,7 @@ def test_the_pipeline_finds_what_solve_finds(measured, named):
     assert one.exposures == (0, 2)
     np.testing.assert_allclose(one.E, expected.E, rtol=1e-12)
     assert one.units == 3
-    assert list(solved(made, output="out/norm")) == results
+    assert list(read_solutions(made, output="out/norm")) == results
 
 
 @pytest.mark.parametrize(
@@ -233,12 +233,12 @@ BAD_LEVELS = {
     "nothing measured": (lambda: levels_with().map(lambda v: v * np.nan, keep_attrs=True), "no detector was measured"),
     "negative": (lambda: levels_with(exposure=[-1, 2]), "exposure ids must be from 0 to .* but are -1;"),
     "too large": (lambda: levels_with(detector=np.array([1, 2**64 - 1], "u8")), "detector ids must be .* 1844674407"),
-    "long": (lambda: levels_with(detector=["a" * 33, "b"]), "longer than 32 characters: aaa"),
-    "long exposure": (lambda: levels_with(exposure=["a" * 65, "b"]), "names of exposure .* longer than 64"),
-    "alike": (lambda: levels_with(detector_name=("detector", ["A", "A"])), "names of detector .* given twice: A;"),
+    "long": (lambda: levels_with(detector=["a" * 33, "b"]), "have over 32 characters .aaa"),
+    "long exposure": (lambda: levels_with(exposure=["a" * 65, "b"]), "names of exposures have over 64"),
+    "alike": (lambda: levels_with(detector_name=("detector", ["A", "A"])), "names of detectors stand for two .A."),
     "long filter": (
         lambda: levels_with(physical_filter=("exposure", ["f" * 33, "r"])),
-        "names of physical_filter .* longer than 32",
+        "names of physical_filters have over 32",
     ),
 }
 
@@ -333,8 +333,8 @@ def test_bands(name, band):
 
 
 @contextmanager
-def opened(path):
-    butler = Butler.from_config(path)
+def opened(path, **options):
+    butler = Butler.from_config(path, **options)
     yield butler
     butler.close()
 
@@ -360,22 +360,57 @@ def test_a_second_night_takes_the_numbers_of_the_names_that_are_known(tmp_path):
         assert len(list(butler.registry.queryDatasets("camera", collections="lab/calib"))) == 1
 
 
-def test_what_a_repository_cannot_take_changes_nothing_in_it(tmp_path):
+def everything_in(path):
+    """All that a repository has: records of its dimensions, dataset types, collections, datasets."""
+    with opened(path) as butler:
+        records = [
+            list(butler.registry.queryDimensionRecords(name, instrument="lab"))
+            for name in ("detector", "physical_filter", "day_obs", "group", "exposure")
+        ]
+        collections = sorted((one.name, one.type.name) for one in butler.collections.query_info("*"))
+        types = sorted(one.name for one in butler.registry.queryDatasetTypes())
+        data = sorted(str(ref) for name in types for ref in butler.registry.queryDatasets(name, collections="lab/*"))
+        return [sorted(map(str, some)) for some in records], collections, types, data
+
+
+def with_filter(levels, *names):
+    return levels.assign_coords(physical_filter=("exposure", list(names)))
+
+
+CANNOT_TAKE = {
+    "detector": (lambda a, b: b.assign_coords(detector=["S9", "S1"]), "S9 are not there; correct the labels"),
+    "number": (lambda a, b: b.assign_coords(detector=[0, 2]), "0, 000, is S1, 2, 002, is S3 have other names there"),
+    "amplifiers": (lambda a, b: b.assign_coords(amplifier=["L", "R"]), "S3, S1 have other amplifiers there"),
+    "again": (lambda a, b: a, "lab/levels has flatStats of exposures 0, 1 already"),
+    "filter": (lambda a, b: with_filter(a, "r", "zz"), "has exposures 1 in r, not zz; are these"),
+    "nothing": (lambda a, b: with_filter(b * np.nan, "zz", "zz"), "no detector was measured in any exposure"),
+}
+
+
+@pytest.mark.parametrize("case", CANNOT_TAKE)
+def test_what_a_repository_cannot_take_changes_nothing_in_it(tmp_path, case):
+    change, words = CANNOT_TAKE[case]
     first, second = nights()
     make_repository(tmp_path / "repo", levels=first)
-    stranger = second.assign_coords(detector=["S9", "S1"])
-    with pytest.raises(FlatnormError, match="no detector S9; make a repository"):
-        fill_repository(tmp_path / "repo", levels=stranger)
-    with pytest.raises(FlatnormError, match="detectors S3, S1 are not in the repository's camera, or have other ampl"):
-        fill_repository(tmp_path / "repo", levels=second.assign_coords(amplifier=["L", "R"]))
-    with pytest.raises(FlatnormError, match="lab/levels has flatStats of exposures 0, 1 already"):
-        fill_repository(tmp_path / "repo", levels=first)
-    other = first.assign_coords(physical_filter=("exposure", ["r", "g"]))
-    with pytest.raises(FlatnormError, match="has exposures 1 in r, not g; are these"):
-        fill_repository(tmp_path / "repo", levels=other)
-    with opened(tmp_path / "repo") as butler:
-        assert len(list(butler.registry.queryDatasets("flatStats", collections="lab/defaults"))) == 6
-        assert len(list(butler.registry.queryDimensionRecords("exposure", instrument="lab"))) == 2
+    before = everything_in(tmp_path / "repo")
+    with pytest.raises(FlatnormError, match=words):
+        fill_repository(tmp_path / "repo", levels=change(first, second).assign_attrs(second.attrs))
+    assert everything_in(tmp_path / "repo") == before
+
+
+def test_a_repository_of_another_program_is_left_alone(tmp_path):
+    Butler.makeRepo(str(tmp_path / "theirs"), config=Config(str(SEED)))
+    with opened(tmp_path / "theirs", writeable=True) as butler:
+        theirs = DatasetType("camera", ("instrument",), "Camera", universe=butler.dimensions, isCalibration=True)
+        butler.registry.registerDatasetType(theirs)
+        butler.collections.register("lab/calib", CollectionType.CHAINED)
+    before = everything_in(tmp_path / "theirs")[1:3]
+    with pytest.raises(
+        FlatnormError, match="collection lab/calib is CHAINED, dataset type camera is a Camera of"
+    ) as error:
+        fill_repository(tmp_path / "theirs", levels=nights()[0])
+    assert "\n" not in str(error.value)
+    assert everything_in(tmp_path / "theirs")[1:3] == before
 
 
 def test_a_folder_that_is_no_repository_is_refused(tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,10 +16,10 @@ from lsst.pipe.base import Instrument
 
 from flatnorm_xr.errors import FlatnormError, SchemaError, offenders
 from flatnorm_xr.lsst.camera import MosaicCamera
-from flatnorm_xr.lsst.instrument import SIMULATED_MAXIMA, MeasuredCamera, SimulatedCamera
+from flatnorm_xr.lsst.instrument import MeasuredCamera, SimulatedCamera
 from flatnorm_xr.model.validate import validate
 
-__all__ = ["Content", "Known", "instrument_name", "measured_content", "simulated_content"]
+__all__ = ["NightToPut", "RegisteredIds", "instrument_name", "measured_night", "simulated_night"]
 
 UNKNOWN_FILTER = "unknown"
 """Filter of an exposure whose filter is not known."""
@@ -32,21 +32,27 @@ _LONGEST = {"instrument": 32, "detector": 32, "physical_filter": 32, "exposure":
 
 
 @dataclass(frozen=True)
-class Content:
+class NightToPut:
     """What is to be put into a repository."""
 
     camera: MosaicCamera
+    """Its name is the instrument's."""
     instrument: type[Instrument]
+    """Class that the middleware makes when it meets the instrument."""
     purposes: Sequence[str] | None
-    maxima: tuple[int, int]
+    """What each detector is for, as SCIENCE or GUIDE; None: all are for science."""
     exposures: list[dict[str, Any]]
+    """Records of the registry's dimension exposure, without their instrument."""
     collection: str
+    """RUN collection of the datasets."""
     dataset_type: str
-    tasks: str
     storage_class: str
-    datasets: Iterable[tuple[int, int, Any]]
+    tasks: str
+    """Part of the pipeline that has its inputs; see `flatnorm_xr.lsst.repository.Repository`."""
+    datasets: Sequence[tuple[int, int, Any]]
     """Detector, exposure, and what is stored of them."""
     remarks: tuple[str, ...]
+    """What had to stand in for something unknown."""
 
     @property
     def filters(self) -> tuple[str, ...]:
@@ -55,32 +61,41 @@ class Content:
 
 
 @dataclass(frozen=True)
-class Known:
+class RegisteredIds:
     """What a repository has of the instrument already: numbers of detectors and exposures by their names."""
 
     detectors: Mapping[str, int] = field(default_factory=dict)
     exposures: Mapping[str, int] = field(default_factory=dict)
 
 
-def simulated_content(**sizes: Any) -> Content:
-    """Simulate a night of flats."""
+def simulated_night(**simulation: Any) -> NightToPut:
+    """Simulate a night of flats.
+
+    Parameters
+    ----------
+    **simulation
+        Keywords of `flatnorm_xr.lsst.simulated.simulate_flats`.
+
+    Raises
+    ------
+    FlatnormError
+        More detectors or exposures than the simulated camera has ids; and as the simulation does.
+    """
     from flatnorm_xr.lsst.simulated import simulate_flats
 
-    truth, simulated = simulate_flats(**sizes)
+    truth, simulated = simulate_flats(**simulation)
     flats = list(simulated)
     detectors = {flat.detector.id: flat.detector for _, _, flat in flats}
     exposures, remarks = _exposure_records(truth, simulated=True, known={})
-    ids = (max(detectors) + 1, max(record["id"] for record in exposures) + 1)
-    if ids[0] > SIMULATED_MAXIMA[0] or ids[1] > SIMULATED_MAXIMA[1]:
-        most = " x ".join(map(str, SIMULATED_MAXIMA))
-        msg = f"repository: the simulated camera has ids below {most} (detectors x exposures); simulate fewer"
+    most_detectors, most_exposures = SimulatedCamera.maxima
+    if max(detectors) >= most_detectors or max(record["id"] for record in exposures) >= most_exposures:
+        msg = f"repository: a simulation has ids below {most_detectors} x {most_exposures}; simulate fewer"
         raise FlatnormError(msg)
     name = SimulatedCamera.getName()
-    return Content(
+    return NightToPut(
         camera=MosaicCamera(name=name, detectors=tuple(detectors[i] for i in sorted(detectors))),
         instrument=SimulatedCamera,
         purposes=None,
-        maxima=SIMULATED_MAXIMA,
         exposures=exposures,
         collection=f"{name}/flats",
         dataset_type="postISRCCD",
@@ -91,7 +106,9 @@ def simulated_content(**sizes: Any) -> Content:
     )
 
 
-def measured_content(levels: xr.Dataset, instrument: str | None, known: Known | None = None) -> Content:
+def measured_night(
+    levels: xr.Dataset, *, instrument: str | None = None, registered: RegisteredIds | None = None
+) -> NightToPut:
     """Describe measured levels as the registry wants them: numbered, named, within what it holds.
 
     Parameters
@@ -100,14 +117,21 @@ def measured_content(levels: xr.Dataset, instrument: str | None, known: Known | 
         Measured levels.
     instrument : str, optional
         Name of the instrument; else the levels' attribute ``camera``.
-    known : Known, optional
+    registered : RegisteredIds, optional
         What the repository has; names that are not known to it are numbered from the next free number.
+
+    Raises
+    ------
+    SchemaError
+        The levels depart from the data model, or their labels are neither all integers nor all names.
+    FlatnormError
+        The instrument has no name; names or numbers that no registry holds.
     """
     from flatnorm_xr.lsst.statistics import statistics_of
 
     validate(levels, caller="repository")
-    known = known or Known()
-    name = instrument_name(levels, instrument)
+    known = registered or RegisteredIds()
+    name = instrument_name(levels, instrument=instrument)
     exposures, remarks = _exposure_records(levels, simulated=False, known=known.exposures)
     named = levels["detector"].dtype.kind not in "iu"
     numbered = _numbered(_numbered(levels, "detector", known.detectors), "exposure", known.exposures)
@@ -115,17 +139,20 @@ def measured_content(levels: xr.Dataset, instrument: str | None, known: Known | 
         numbered = numbered.assign_coords(detector_name=("detector", [str(text) for text in levels["detector"].values]))
     camera = MosaicCamera.of_levels(numbered, name=name)
     _check_names("detector", [detector.name for detector in camera])
-    return Content(
+    datasets = [(int(d), int(e), values) for d, e, values in statistics_of(numbered)]
+    if not datasets:
+        msg = "repository: no detector was measured in any exposure; there is nothing to put into a repository"
+        raise FlatnormError(msg)
+    return NightToPut(
         camera=camera,
         instrument=MeasuredCamera,
         purposes=[text or "SCIENCE" for text in _texts(levels, "detector_type", "detector")],
-        maxima=(max(detector.id for detector in camera) + 1, max(record["id"] for record in exposures) + 1),
         exposures=exposures,
         collection=f"{name}/levels",
         dataset_type="flatStats",
         tasks=_tasks_of(levels),
         storage_class="FlatnormStatistics",
-        datasets=((int(d), int(e), values) for d, e, values in statistics_of(numbered)),
+        datasets=datasets,
         remarks=remarks,
     )
 
@@ -137,7 +164,7 @@ def _tasks_of(levels: xr.Dataset) -> str:
     return "normalize" if "detector_background" in levels else "cpFlatNormAmp"
 
 
-def instrument_name(levels: xr.Dataset, instrument: str | None) -> str:
+def instrument_name(levels: xr.Dataset, *, instrument: str | None) -> str:
     """Name of the instrument: that given, else the levels' own; one that collections can have."""
     name = instrument if instrument is not None else str(levels.attrs.get("camera", ""))
     if not name:
@@ -175,13 +202,13 @@ def _check_names(kind: str, names: Sequence[str]) -> None:
     longest = _LONGEST[kind]
     alike = sorted({name for name in names if names.count(name) > 1})
     problems = {
-        f"longer than {longest} characters": [name for name in names if len(name) > longest],
-        "empty": [f"number {i}" for i, name in enumerate(names) if not name.strip()],
-        "given twice": [name for name in alike if kind != "physical_filter" and name.strip()],
+        f"have over {longest} characters": [name for name in names if len(name) > longest],
+        "are empty": [f"number {i}" for i, name in enumerate(names) if not name.strip()],
+        "stand for two": [name for name in alike if kind != "physical_filter" and name.strip()],
     }
-    found = [f"{what}: {offenders(dict.fromkeys(which))}" for what, which in problems.items() if which]
+    found = [f"{what} ({offenders(dict.fromkeys(which))})" for what, which in problems.items() if which]
     if found:
-        msg = f"repository: names of {kind} that no registry holds, {'; '.join(found)}; rename them"
+        msg = f"repository: some names of {kind}s {', and some '.join(found)}, which no registry can hold; rename them"
         raise FlatnormError(msg)
 
 
@@ -216,7 +243,6 @@ def _exposure_records(
             "observation_type": "flat",
             "observation_reason": texts["observation_type"][i][:68] or "unknown",
             "target_name": texts["lamp"][i][:64] or None,
-            "seq_num": i + 1,
             "has_simulated": simulated,
             "timespan": _timespan(times[i], seconds[i] or 0.0),
         }
