@@ -165,7 +165,9 @@ def amplifier_names(camera: Any, detector: int | str) -> list[str]:
     try:
         amplifiers = list(camera[detector])
     except TypeError as error:
-        msg = f"camera is a {type(camera).__name__}; it must map a detector's id to amplifiers that have getName()"
+        msg = (
+            f"camera is of type {type(camera).__name__}; it must map a detector's id to amplifiers that have getName()"
+        )
         raise CameraError(msg) from error
     except LookupError as error:
         msg = f"the camera has no detector {detector!r}; is it the camera of these flats?"

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from flatnorm_xr.errors import FlatnormError, ReadError, offenders
 from flatnorm_xr.lsst.camera import MosaicAmplifier, MosaicDetector
+from flatnorm_xr.model.schema import LEVEL_UNITS
 
 __all__ = ["Flat", "as_flat"]
 
@@ -46,7 +47,7 @@ class Flat:
     Attributes
     ----------
     image : ndarray, (rows, columns)
-        Integers or 32- or 64-bit floats, in any unit; NaN and infinities are never measured.
+        Integers or 32- or 64-bit floats; NaN and infinities are never measured.
     masks : dict of ndarray of bool, (rows, columns)
         True where a pixel is in the mask plane of that name (BAD, SAT, NO_DATA, ...).
     detector : MosaicDetector
@@ -54,6 +55,8 @@ class Flat:
     valid_polygon : ndarray, (n, 2), optional
         Vertices x (along columns) and y (along rows) of what is not vignetted, in pixels; the first pixel's centre is
         at 0, 0. None: all of it.
+    units : {"adu", "electron"}
+        Of the pixels.
 
     Raises
     ------
@@ -73,6 +76,7 @@ class Flat:
     masks: Mapping[str, Mask] = field(default_factory=dict)
     detector: MosaicDetector = UNKNOWN_DETECTOR
     valid_polygon: npt.NDArray[np.float64] | None = None
+    units: str = "adu"
 
     def __post_init__(self) -> None:
         problems = [*_image_problems(self.image)]
@@ -83,6 +87,8 @@ class Flat:
             ]
         if self.valid_polygon is not None:
             problems += _polygon_problems(self.valid_polygon)
+        if self.units not in LEVEL_UNITS:
+            problems.append(f"units are {self.units!r}; they must be {' or '.join(LEVEL_UNITS)}")
         if problems:
             msg = f"Flat: detector {self.detector.id}: {'; '.join(problems)}"
             raise FlatnormError(msg)
@@ -95,6 +101,7 @@ class Flat:
         mask: npt.ArrayLike | Mapping[str, npt.ArrayLike] | None = None,
         detector: MosaicDetector | None = None,
         valid_polygon: npt.ArrayLike | None = None,
+        units: str = "adu",
     ) -> Flat:
         """Make a flat of plain or masked arrays.
 
@@ -108,6 +115,8 @@ class Flat:
             With its amplifiers; without it only the whole image can be measured.
         valid_polygon : array, (n, 2), optional
             x and y of the vertices.
+        units : {"adu", "electron"}
+            Of the pixels.
 
         Raises
         ------
@@ -120,7 +129,7 @@ class Flat:
             masked = np.ma.getmaskarray(image)
             masks["BAD"] = masked | masks["BAD"] if "BAD" in masks else masked
             image = image.data
-        return cls(np.asarray(image), masks, detector or UNKNOWN_DETECTOR, _vertices(valid_polygon))
+        return cls(np.asarray(image), masks, detector or UNKNOWN_DETECTOR, _vertices(valid_polygon), units)
 
     @classmethod
     def from_afw(cls, exposure: Any) -> Flat:
@@ -131,7 +140,8 @@ class Flat:
         Parameters
         ----------
         exposure : Exposure
-            Trimmed, with its detector. Amplifiers and the valid polygon are counted from its XY0.
+            Trimmed, with its detector. Amplifiers and the valid polygon are counted from its XY0. Its metadata say
+            in ``LSST ISR UNITS`` if it is in electron; without it, it is in adu.
 
         Raises
         ------
@@ -159,6 +169,7 @@ class Flat:
             _planes_of_bits(np.asarray(mask.array), dict(mask.getMaskPlaneDict())),
             MosaicDetector(id=detector.getId(), name=detector.getName(), amplifiers=tuple(amplifiers)),
             _vertices(vertices),
+            _units_of_metadata(exposure),
         )
 
     @classmethod
@@ -172,7 +183,7 @@ class Flat:
         ----------
         masked_image : MaskedImage
             Amplifiers and the valid polygon (its ``bounds``, where these are one) are counted from the start of its
-            bounding box.
+            bounding box. Without a ``unit`` it is in adu.
         detector : MosaicDetector or lsst.images.cameras.Detector, optional
             A `MosaicDetector` is counted from the first pixel. That of the image if not given; where it has none,
             only the whole image can be measured.
@@ -205,6 +216,7 @@ class Flat:
             masks,
             detector or UNKNOWN_DETECTOR,
             None if polygon is None else polygon - (x0, y0),
+            str(getattr(masked_image, "unit", None) or "adu"),
         )
 
     def bad(self, plane_names: Iterable[str]) -> Mask | None:
@@ -263,6 +275,7 @@ class Flat:
         from flatnorm_xr.archive.atomic import whole_file
 
         hdus = [fits.PrimaryHDU(), fits.ImageHDU(self.image, name="IMAGE")]
+        hdus[-1].header["BUNIT"] = self.units
         if self.masks:
             bits, cards = _bits_of_planes(self.masks)
             hdus.append(fits.ImageHDU(bits, name="MASK"))
@@ -291,6 +304,7 @@ class Flat:
             with warnings.catch_warnings(), open(path, "rb") as file, fits.open(file, memmap=False) as hdus:
                 warnings.filterwarnings("error", message=".*truncated", category=AstropyUserWarning)
                 image = _native(hdus["IMAGE"].data)
+                units = str(hdus["IMAGE"].header.get("BUNIT", "adu"))
                 masks = {}
                 if "MASK" in hdus:
                     planes = {
@@ -304,7 +318,7 @@ class Flat:
         except (OSError, LookupError, TypeError, ValueError, AttributeError, AstropyUserWarning) as error:
             msg = f"Flat.read: {path}: not a flat that Flat.write wrote, or truncated ({' '.join(str(error).split())})"
             raise ReadError(msg) from error
-        return cls(image, masks, detector, polygon)
+        return cls(image, masks, detector, polygon, units)
 
 
 def as_flat(image: Any) -> Flat:
@@ -333,6 +347,12 @@ def as_flat(image: Any) -> Flat:
         "or a NumPy array"
     )
     raise FlatnormError(msg)
+
+
+def _units_of_metadata(exposure: Any) -> str:
+    """Units that instrument signature removal notes in the metadata of an exposure."""
+    metadata = exposure.getMetadata() if hasattr(exposure, "getMetadata") else {}
+    return str(metadata.get("LSST ISR UNITS", "adu"))
 
 
 def _image_problems(image: Any) -> list[str]:

@@ -109,8 +109,8 @@ class CpFlatMeasureTask(PipelineTask):
             ``outputStats``, a dict of plain numbers and strings: ``DETECTOR_MEDIAN`` (the level, whatever
             ``config.statistic`` is), ``DETECTOR_SIGMA``, ``DETECTOR_N``, and for the amplifiers, numbered from 0 in the
             detector's order, ``AMP_NAME_i``, ``AMP_MEDIAN_i``, ``AMP_SIGMA_i``, ``AMP_N_i``. The level and its scatter
-            are in the unit of the image; N counts the pixels that made the level, after clipping. Where no pixel is
-            good: NaN, NaN, 0, and the log warns.
+            are in ``UNITS``, those of the flat; N counts the pixels that made the level, after clipping. Where no pixel
+            is good: NaN, NaN, 0, and the log warns.
 
         Raises
         ------
@@ -126,7 +126,7 @@ class CpFlatMeasureTask(PipelineTask):
         empty = ["the whole detector" if name is None else name for name, one in found.items() if one.counts == 0]
         if empty:
             self.log.warning("Detector %s has no good pixel in %s: NaN", flat.detector.id, offenders(empty))
-        return Struct(outputStats=_statistics(found))
+        return Struct(outputStats={"UNITS": flat.units, **_statistics(found)})
 
     def _bad_pixels(self, flat: Flat) -> Mask | None:
         absent = [name for name in self.config.maskNameList if name not in flat.masks]

@@ -152,6 +152,12 @@ class CpFlatNormalizationTaskConfig(PipelineTaskConfig, pipelineConnections=CpFl
         doc="Whose mean response is 1: mean (weighted by counts), geometric, or detectors, comma-separated.",
         default="mean",
     )
+    units = ChoiceField[str](
+        doc="Units of the levels; none: what the statistics say, and adu where they do not, as cp_pipe's do not.",
+        default=None,
+        optional=True,
+        allowed={"adu": "Counts of the converter.", "electron": "Gains were applied."},
+    )
     doWriteSolution = Field[bool](doc="Write the whole solution as NetCDF beside the scales.", default=True)
 
     def validate(self) -> None:
@@ -230,7 +236,14 @@ class CpFlatNormalizationTask(PipelineTask):
             A ``NoWorkFound``: no level can be used.
         """
         asked: Any = self.config  # whose choices are any string to the type checker
-        levels = levels_of(inputMDs, inputDims, camera, level=asked.level, needs_sigma=asked.weights == "variance")
+        levels = levels_of(
+            inputMDs,
+            inputDims,
+            camera,
+            level=asked.level,
+            units=asked.units,
+            needs_sigma=asked.weights == "variance",
+        )
         _check_usable(levels)
         self._say_what_is_missing(levels)
         with self._warnings_logged():
@@ -279,11 +292,14 @@ class CpFlatNormalizationTask(PipelineTask):
         """Send our warnings to the task's log; others stay warnings."""
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", FlatnormWarning)
-            yield
+            try:
+                yield
+            finally:  # they may explain an error
+                ours = [one for one in caught if issubclass(one.category, FlatnormWarning)]
+                for warning in ours:
+                    self.log.warning("%s", warning.message)
         for warning in caught:
-            if issubclass(warning.category, FlatnormWarning):
-                self.log.warning("%s", warning.message)
-            else:
+            if warning not in ours:
                 warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
 
     def _say_what_is_missing(self, levels: xr.Dataset) -> None:
@@ -325,5 +341,12 @@ def _check_usable(levels: xr.Dataset) -> None:
     """Refuse levels of which none can be used."""
     usable = (levels["background"] > 0) & (levels["counts"] > 0)
     if not bool(usable.any()):
-        msg = f"none of the {usable.size} levels can be used: they are NaN, zero, negative or of no pixels"
+        level, counts = levels["background"], levels["counts"]
+        found = {
+            "NaN": int(level.isnull().sum()),
+            "zero or negative": int((level <= 0).sum()),
+            "of no pixels": int(((level > 0) & ~(counts > 0)).sum()),
+        }
+        causes = ", ".join(f"{number} {cause}" for cause, number in found.items() if number)
+        msg = f"run: none of the {usable.size} levels can be used ({causes}); look at the flats and their masks"
         raise NothingMeasuredError(msg)

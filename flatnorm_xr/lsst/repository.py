@@ -329,7 +329,7 @@ def _check_kinds(butler: Butler, night: NightToPut, types: Sequence[DatasetType]
 def _certified_camera(butler: Butler, instrument: str, camera_type: DatasetType) -> MosaicCamera | None:
     """Camera that the repository has, if any."""
     calib = f"{instrument}/calib"
-    if not butler.collections.query(calib) or not butler.registry.queryDatasetTypes(camera_type.name):
+    if calib not in butler.collections.query("*") or not butler.registry.queryDatasetTypes(camera_type.name):
         return None
     always = Timespan(None, None)
     found = butler.find_dataset(camera_type, instrument=instrument, collections=calib, timespan=always)
@@ -376,7 +376,9 @@ def _check_exposures(butler: Butler, night: NightToPut) -> None:
     if differ:
         msg = f"fill_repository: the repository has exposures {offenders(differ)}; are these the same exposures?"
         raise FlatnormError(msg)
-    if not butler.collections.query(night.collection) or not butler.registry.queryDatasetTypes(night.dataset_type):
+    if night.collection not in butler.collections.query("*") or not butler.registry.queryDatasetTypes(
+        night.dataset_type
+    ):
         return
     put = butler.registry.queryDatasets(night.dataset_type, collections=night.collection, instrument=name)
     again = sorted({ref.dataId["exposure"] for ref in put} & {record["id"] for record in night.exposures})

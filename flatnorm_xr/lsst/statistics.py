@@ -15,6 +15,7 @@ from flatnorm_xr.flags import WITHOUT_WEIGHT, Flag, has_flag
 from flatnorm_xr.lsst.camera import amplifier_names
 from flatnorm_xr.lsst.errors import MissingInputError
 from flatnorm_xr.model.make import make
+from flatnorm_xr.model.schema import level_units
 
 __all__ = ["levels_of", "statistics_of"]
 
@@ -38,6 +39,7 @@ def levels_of(
     camera: Any,
     *,
     level: Level,
+    units: str | None = None,
     needs_sigma: bool = False,
 ) -> xr.Dataset:
     """Gather the statistics of many detectors and exposures into levels.
@@ -47,7 +49,8 @@ def levels_of(
     inputMDs : sequence
         Statistics of one detector in one exposure each: a dict, a ``TaskMetadata``, a ``PropertyList``, or anything
         with ``get``. Keys ``DETECTOR_MEDIAN``, ``DETECTOR_N`` and ``DETECTOR_SIGMA``, or ``AMP_MEDIAN_i``,
-        ``AMP_N_i``, ``AMP_SIGMA_i`` and, if there, ``AMP_NAME_i``. A level that is NaN is "not measured".
+        ``AMP_N_i``, ``AMP_SIGMA_i`` and, if there, ``AMP_NAME_i`` and ``UNITS`` (adu or electron). A level that is NaN
+        is "not measured".
     inputDims : sequence of mappings
         Of each, its ``exposure`` and ``detector``; optionally ``time``, ``exposure_time`` (s), ``physical_filter``,
         ``night``, ``observation_type``, which become coordinates where every exposure has them.
@@ -56,6 +59,8 @@ def levels_of(
         numbers of amplifiers. Amplifiers are matched by ``AMP_NAME_i``; by position where there are no names.
     level : {"DETECTOR", "AMP"}
         Which statistics to take.
+    units : {"adu", "electron"}, optional
+        Of the levels; else what the statistics say, and adu if they do not.
     needs_sigma : bool
         Whether ``..._SIGMA`` must be there; else it is taken where it is.
 
@@ -71,8 +76,8 @@ def levels_of(
         A KeyError: ``exposure`` or ``detector`` is missing from the dimensions, a statistic from the metadata, a
         detector or an amplifier from the camera.
     FlatnormError
-        No input, as many dimensions as metadata are not there, one detector twice in one exposure, or a statistic
-        that is no number.
+        No input, as many dimensions as metadata are not there, one detector twice in one exposure, a statistic that
+        is no number, or statistics in different units.
     """
     if len(inputMDs) != len(inputDims):
         msg = f"run: {len(inputMDs)} inputMDs and {len(inputDims)} inputDims; there must be one of each for each input"
@@ -109,7 +114,7 @@ def levels_of(
     measured: dict[str, Any] = {"counts": values.counts}
     if np.isfinite(values.sigma).any():
         measured["sigma"] = values.sigma
-    return make(values.level, coords=coords, **measured)
+    return make(values.level, units=units or _units_of(inputMDs, cells), coords=coords, **measured)
 
 
 def statistics_of(levels: xr.Dataset) -> Iterator[tuple[int | str, int | str, dict[str, Any]]]:
@@ -127,7 +132,7 @@ def statistics_of(levels: xr.Dataset) -> Iterator[tuple[int | str, int | str, di
         Labels; a pair where nothing was measured is left out.
     statistics : dict
         ``DETECTOR_MEDIAN``, ``DETECTOR_SIGMA``, ``DETECTOR_N``, and with amplifiers ``AMP_NAME_i``,
-        ``AMP_MEDIAN_i``, ``AMP_SIGMA_i``, ``AMP_N_i`` of those that exist; plain numbers and strings.
+        ``AMP_MEDIAN_i``, ``AMP_SIGMA_i``, ``AMP_N_i`` of those that exist, and ``UNITS``; plain numbers and strings.
     """
     amplified = "amplifier" in levels["background"].dims
     names = [str(name) for name in levels["amplifier"].values] if amplified else []
@@ -135,12 +140,13 @@ def statistics_of(levels: xr.Dataset) -> Iterator[tuple[int | str, int | str, di
     whole = _good_cells(levels, "detector_" if amplified else "")
     exists = levels["exists"].values if amplified and "exists" in levels.coords else None
     skipped = _never_measured(levels)
+    units = level_units(levels["background"].attrs.get("units"))
     for i, detector in enumerate(levels["detector"].values.tolist()):
         there = np.flatnonzero(exists[i]).tolist() if exists is not None else range(len(names))
         for j, exposure in enumerate(levels["exposure"].values.tolist()):
             if skipped[i, j]:
                 continue
-            statistics: dict[str, Any] = {}
+            statistics: dict[str, Any] = {"UNITS": units}
             if whole is not None:
                 statistics |= dict(zip(_keys("DETECTOR"), whole[i, j].tolist(), strict=True))
             if amplifiers is not None:
@@ -189,6 +195,20 @@ def _cell_labels(dims: Mapping[str, Any]) -> tuple[Any, Any]:
     return dims["detector"], dims["exposure"]
 
 
+def _units_of(inputMDs: Sequence[Any], cells: Sequence[tuple[Any, Any]]) -> str | None:
+    """Units that the statistics say they are in; None where none does."""
+    said: dict[str, str] = {}
+    for statistics, (detector, exposure) in zip(inputMDs, cells, strict=True):
+        where = f"detector {detector} exposure {exposure}"
+        units = _Statistics(statistics, where).value("UNITS")
+        said.setdefault(str(units or "adu"), where)
+    if len(said) > 1:
+        found = offenders(f"{units} ({where})" for units, where in said.items())
+        msg = f"run: statistics in several units: {found}; measure all flats in one, or set units"
+        raise FlatnormError(msg)
+    return next(iter(said))
+
+
 def _check_duplicates(cells: Sequence[tuple[Hashable, Hashable]]) -> None:
     seen: set[tuple[Hashable, Hashable]] = set()
     twice = [cell for cell in cells if cell in seen or seen.add(cell)]  # type: ignore[func-returns-value]
@@ -230,7 +250,7 @@ class _Statistics:
                 holder = getattr(holder, convert)()
         if not hasattr(holder, "get"):
             kind = type(holder).__name__
-            msg = f"run: the statistics of {where} are a {kind}; pass a dict, TaskMetadata or PropertyList"
+            msg = f"run: the statistics of {where} are of type {kind}; pass a dict, TaskMetadata or PropertyList"
             raise FlatnormError(msg)
         self._holder = holder
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import xarray as xr
 
 import flatnorm_xr as fx
 from flatnorm_xr.archive.scales import pack_scales
@@ -25,12 +26,10 @@ class PropertyList:
     def __init__(self, values: dict[str, Any]) -> None:
         self._values = dict(values)
 
-    def get(self, name: str) -> Any:
-        """Give a value; a name that is not there raises, as there."""
-        if name not in self._values:
-            msg = f"Property {name} not found"
-            raise KeyError(msg)
-        return self._values[name]
+    def get(self, name: str, default: Any = None) -> Any:
+        """Give a value, the last of several; the default for a name that is not there."""
+        value = self._values.get(name, default)
+        return value[-1] if isinstance(value, list) else value
 
     def toDict(self) -> dict[str, Any]:
         return dict(self._values)
@@ -139,8 +138,15 @@ def assert_is_what_solve_finds(butler, levels, level, data_id, **keywords):
     for name in ("E", "G", "bgModel", "scales"):
         np.testing.assert_allclose(solution[name], expected[name], rtol=1e-12, err_msg=name)
     scales = butler.get(f"{PREFIX[level]}Scales", data_id)
-    names = {d: list(of) for d, of in scales["expScale"].items()}
+    exists = levels.coords.get("exists", xr.ones_like(levels.background.isel(exposure=0), dtype=bool))
+    names = {
+        detector: [str(name) for name in levels.amplifier.values[exists.sel(detector=detector).values]]
+        for detector in levels.detector.values.tolist()
+    }
     expected_scales = pack_scales(expected, names)
+    assert scales.keys() == expected_scales.keys()
+    assert {d: list(of) for d, of in scales["expScale"].items()} == names
+    assert list(scales["detScale"]) == list(names)
     for detector, of_detector in expected_scales["expScale"].items():
         for amplifier, of_amplifier in of_detector.items():
             assert scales["expScale"][detector][amplifier] == pytest.approx(of_amplifier, rel=1e-12)

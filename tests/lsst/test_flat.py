@@ -7,6 +7,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+
+pytest.importorskip("lsst.pipe.base", reason="Rubin's middleware is not installed (pip install flatnorm-xr[lsst])")
 from astropy.io import fits
 from numpy.testing import assert_array_equal
 
@@ -440,3 +442,11 @@ def test_the_task_measures_an_image_of_any_kind_like_the_flat_that_it_holds():
 def test_what_holds_no_flat_is_named(thing):
     with pytest.raises(FlatnormError, match=f"inputExp is a {type(thing).__name__}; pass a Flat"):
         as_flat(thing)
+
+
+def test_units_survive_the_file_and_are_read_from_what_rubin_notes(tmp_path):
+    flat = Flat.from_array(np.ones((2, 3)), units="electron")
+    flat.write(tmp_path / "flat.fits")
+    assert Flat.read(tmp_path / "flat.fits").units == "electron"
+    with pytest.raises(FlatnormError, match="units are 'nJy'; they must be adu or electron"):
+        Flat.from_array(np.ones((2, 3)), units="nJy")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,15 +12,15 @@ import xarray as xr
 
 pytest.importorskip("lsst.ctrl.mpexec", reason="Rubin's middleware is not installed (pip install flatnorm-xr[lsst])")
 
-from lsst.daf.butler import Butler
-from lsst.pipe.base import Pipeline, QuantumSuccessCaveats
-from lsst.pipe.base.quantum_graph_builder import QuantumGraphBuilderError
+from lsst.daf.butler import Butler, DatasetType
+from lsst.pipe.base import Pipeline, QuantumSuccessCaveats, TaskMetadata
 from lsst.pipe.base.simple_pipeline_executor import SimplePipelineExecutor
 
 import flatnorm_xr as fx
 from flatnorm_xr.lsst.errors import ExposuresWithoutScaleError
 from flatnorm_xr.lsst.instrument import SimulatedCamera
 from flatnorm_xr.lsst.repository import make_repository
+from flatnorm_xr.lsst.statistics import statistics_of
 
 PIPELINE = Path(fx.__file__).parent / "lsst" / "pipelines" / "flatnorm.yaml"
 SIM = SimulatedCamera.getName()
@@ -127,14 +128,15 @@ def night():
 
 
 def with_statistics(path, *, detector, exposure, statistics):
-    """Replace the statistics of one detector in one exposure; None takes them away."""
+    """Change the statistics of one detector in one exposure, a key to None takes it away; None takes all away."""
     butler = Butler.from_config(path, writeable=True)
     data_id = {"instrument": "Faulty", "detector": detector, "exposure": exposure}
     ref = butler.find_dataset("flatStats", data_id, collections="Faulty/levels")
     before = butler.get(ref)
     butler.pruneDatasets([ref], disassociate=True, unstore=True, purge=True)
     if statistics is not None:
-        butler.put({**before, **statistics}, "flatStats", data_id, run="Faulty/levels")
+        after = {key: value for key, value in {**before, **statistics}.items() if value is not None}
+        butler.put(after, "flatStats", data_id, run="Faulty/levels")
 
 
 def repository_of(night, tmp_path):
@@ -188,15 +190,21 @@ def test_a_nan_amplifier_has_weight_zero_and_the_night_goes_on(night, tmp_path, 
     assert len(scales["expScale"][3]["C01"]) == 5
 
 
-def test_without_a_camera_there_is_no_graph(night, tmp_path):
+def test_without_a_camera_there_is_no_graph(night, tmp_path, call):
     path = repository_of(night, tmp_path)
-    with pytest.raises((FileNotFoundError, QuantumGraphBuilderError), match="camera"):
+    words = r"Not enough datasets \(0\) found for non-optional connection cpFlatNorm.camera \(camera\)"
+    with pytest.raises(FileNotFoundError, match=words):
         executor(path, levels_of="cpFlatNorm", inputs=["Faulty/levels"])
+    printed = call(
+        *("pipetask", "qgraph", "-b", path, "-i", "Faulty/levels", "-o", "u/none", "-p", f"{PIPELINE}#cpFlatNorm"),
+        status=1,
+    )
+    assert re.search(words, printed), printed
 
 
 def test_a_wrong_statistic_fails_the_quantum_with_its_name(night, tmp_path, call):
     path = repository_of(night, tmp_path)
-    with_statistics(path, detector=1, exposure=102, statistics={"DETECTOR_MEDIAN": None})
+    with_statistics(path, detector=1, exposure=102, statistics={"DETECTOR_MEDIAN": None, "DETECTOR_MEAN": 2e4})
     with pytest.raises(KeyError, match="no statistic DETECTOR_MEDIAN in the metadata of detector 1 exposure 102"):
         run(path, levels_of="cpFlatNorm")
     printed = call(
@@ -283,3 +291,42 @@ def test_without_the_solution_only_scales_are_written(night, tmp_path):
     assert not butler.collections.query_info("u/test/simple", include_summary=True)[0].dataset_types & {
         "cpFlatNormSolution"
     }
+
+
+def test_statistics_that_cp_pipe_stored_are_converted(night, tmp_path):
+    """As task metadata here; a PropertyList needs the compiled stack, and goes the same way."""
+    path = repository_of(night, tmp_path)
+    butler = Butler.from_config(path, writeable=True)
+    theirs = DatasetType(
+        "theirStats", ("instrument", "exposure", "detector"), "TaskMetadata", universe=butler.dimensions
+    )
+    butler.registry.registerDatasetType(theirs)
+    butler.collections.register("Faulty/theirs")
+    for detector, exposure, statistics in statistics_of(night):
+        silent = {key: value for key, value in statistics.items() if key != "UNITS"}
+        data_id = {"instrument": "Faulty", "detector": detector, "exposure": exposure}
+        butler.put(TaskMetadata.from_dict(silent), theirs, data_id, run="Faulty/theirs")
+    found = run(
+        path,
+        levels_of="cpFlatNorm",
+        config={("cpFlatNorm", "connections.inputMDs"): "theirStats"},
+        inputs=["Faulty/theirs", "Faulty/calib"],
+    )
+    expected = fx.solve(night, level="detector", method="alternation", uncertainty=None)
+    np.testing.assert_allclose(found.get("cpFlatNormSolution", NIGHT).E, expected.E, rtol=1e-12)
+
+
+def test_a_repository_that_exists_learns_our_storage_classes_from_the_environment(night, tmp_path, call):
+    call("butler", "create", tmp_path / "plain")
+    fx.save(night, tmp_path / "levels.nc")
+    ours = ("lsst", "ingest", tmp_path / "plain", tmp_path / "levels.nc", "--instrument", "Faulty")
+    refused = call("flatnorm", *ours, status=2)
+    assert "does not know the storage classes of flatnorm-xr; set DAF_BUTLER_CONFIG_PATH" in refused
+    environment = {"DAF_BUTLER_CONFIG_PATH": str(PIPELINE.parents[1] / "configs")}
+    assert "20 statistics of levels" in call("flatnorm", *ours, **environment)
+    printed = call(
+        *("pipetask", "run", "-b", tmp_path / "plain", "-i", "Faulty/defaults", "-o", "u/test"),
+        *("-p", f"{PIPELINE}#cpFlatNorm", "--register-dataset-types"),
+        **environment,
+    )
+    assert "Executed 1 quanta successfully, 0 failed" in printed

@@ -6,6 +6,8 @@ import itertools
 
 import numpy as np
 import pytest
+
+pytest.importorskip("lsst.pipe.base", reason="Rubin's middleware is not installed (pip install flatnorm-xr[lsst])")
 import xarray as xr
 from numpy.testing import assert_allclose, assert_array_equal
 

@@ -14,14 +14,24 @@ from flatnorm_xr.lsst.camera import MosaicCamera, amplifier_names
 from flatnorm_xr.lsst.statistics import levels_of, statistics_of
 
 
+class OnlyGet:
+    """Statistics that can be asked for one at a time, and raise for those that are not there."""
+
+    def __init__(self, statistics):
+        self._statistics = statistics
+
+    def get(self, name):
+        return self._statistics[name]
+
+
 def as_task_metadata(statistics):
     return TaskMetadata.from_dict(statistics)
 
 
-@pytest.mark.parametrize("holder", ["dict", "TaskMetadata", "PropertyList"])
+@pytest.mark.parametrize("holder", ["dict", "TaskMetadata", "PropertyList", "only get"])
 @pytest.mark.parametrize("level", ["DETECTOR", "AMP"])
 def test_levels_return_whatever_holds_the_statistics(levels, inputs_of, property_list, holder, level):
-    wrap = {"dict": dict, "TaskMetadata": as_task_metadata, "PropertyList": property_list}[holder]
+    wrap = {"dict": dict, "TaskMetadata": as_task_metadata, "PropertyList": property_list, "only get": OnlyGet}[holder]
     statistics, dims, camera = inputs_of(levels)
     back = levels_of([wrap(one) for one in statistics], dims, camera, level=level)
     prefix = "detector_" if level == "DETECTOR" else ""
@@ -72,6 +82,7 @@ def test_a_flagged_level_is_handed_on_as_not_measured():
     quality = [[0, int(fx.Flag.SATURATED)]]
     ds = fx.make([[1.0, 60000.0]], counts=[[9, 9]], quality=np.array(quality, dtype="u4"))
     handed_on = [statistics for _, _, statistics in statistics_of(ds)]
+    assert handed_on[0].pop("UNITS") == "adu"
     assert handed_on[0] == pytest.approx(
         {"DETECTOR_MEDIAN": 1.0, "DETECTOR_SIGMA": np.nan, "DETECTOR_N": 9}, nan_ok=True
     )
@@ -108,7 +119,7 @@ HERE = {"detector": 1, "exposure": 7}
         ([GOOD, GOOD], [HERE, HERE], "DETECTOR", fx.FlatnormError, "given twice for detector 1 exposure 7"),
         ([GOOD], [HERE, HERE], "DETECTOR", fx.FlatnormError, "1 inputMDs and 2 inputDims"),
         ([], [], "DETECTOR", fx.FlatnormError, "no statistics at all"),
-        ([42], [HERE], "DETECTOR", fx.FlatnormError, "are a int; pass a dict"),
+        ([42], [HERE], "DETECTOR", fx.FlatnormError, "are of type int; pass a dict"),
         ([GOOD, GOOD], [HERE, {"detector": "x", "exposure": 7}], "DETECTOR", fx.FlatnormError, "mixture of int, str"),
         (
             [{"AMP_NAME_0": "Z", "AMP_MEDIAN_0": 1.0, "AMP_N_0": 1}],
@@ -136,7 +147,7 @@ def test_sigma_must_be_there_only_where_it_is_needed():
     ("camera", "error", "message"),
     [
         (None, fx.CameraError, "camera is None"),
-        (3, fx.CameraError, "camera is a int; it must map"),
+        (3, fx.CameraError, "camera is of type int; it must map"),
         ({1: ["A", "A"]}, fx.CameraError, "two amplifiers of detector 1 alike"),
         ({2: ["A"]}, KeyError, "no detector 1"),
     ],
@@ -158,3 +169,21 @@ def test_our_camera_describes_ragged_levels_and_survives_json():
     assert MosaicCamera.model_validate_json(camera.model_dump_json()) == camera
     with pytest.raises(KeyError, match="camera lab has no detector 9; it has 0, 1"):
         camera[9]
+
+
+def test_units_are_what_the_statistics_say_or_what_is_asked_or_adu(levels, inputs_of):
+    statistics, dims, camera = inputs_of(levels)
+    silent = [{key: value for key, value in one.items() if key != "UNITS"} for one in statistics]
+    electron = [{**one, "UNITS": "electron"} for one in statistics]
+    for given, units, expected in [
+        (statistics, None, "adu"),
+        (silent, None, "adu"),
+        (electron, None, "electron"),
+        (silent, "electron", "electron"),
+    ]:
+        found = levels_of(given, dims, camera, level="DETECTOR", units=units)
+        assert found.background.attrs["units"] == expected
+    with pytest.raises(fx.FlatnormError, match=r"several units: adu \(detector 1 exposure 101\), electron"):
+        levels_of([*statistics[:3], *electron[3:]], dims, camera, level="DETECTOR")
+    in_electron = fx.make(levels.background.values, counts=levels.counts.values, units="electron")
+    assert {one["UNITS"] for _, _, one in statistics_of(in_electron)} == {"electron"}
