@@ -64,14 +64,25 @@ def init(
     ] = None,
     detectors: Annotated[int | None, typer.Option(help="Detectors to simulate; default 4.", min=1)] = None,
     amplifiers: Annotated[int | None, typer.Option(help="Amplifiers of each; default 4.", min=1)] = None,
-    exposures: Annotated[int | None, typer.Option(help="Exposures in each of two filters; default 5.", min=1)] = None,
+    exposures: Annotated[int | None, typer.Option(help="Exposures in each filter; default 5.", min=1)] = None,
+    filters: Annotated[str | None, typer.Option(help="Filters to simulate, comma-separated; default g,r.")] = None,
+    pixels: Annotated[int | None, typer.Option(help="Side of a simulated amplifier; default 32.", min=8)] = None,
+    ragged: Annotated[bool, typer.Option("--ragged", help="Simulate detectors that lack an amplifier.")] = False,
     seed: Annotated[int | None, typer.Option(help="Of the simulation; default 0.", min=0)] = None,
     run: Annotated[bool, typer.Option("--run", help="Run the pipeline at once, and show what it finds.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Make a Butler repository of a simulated night of flats, or of measured levels, with its camera certified."""
     repositories, running = _middleware()
-    sizes = {"n_detectors": detectors, "n_amplifiers": amplifiers, "n_exposures": exposures, "seed": seed}
+    sizes = {
+        "n_detectors": detectors,
+        "n_amplifiers": amplifiers,
+        "n_exposures": exposures,
+        "filters": None if filters is None else tuple(name.strip() for name in filters.split(",")),
+        "pixels": pixels,
+        "ragged": ragged or None,
+        "seed": seed,
+    }
     simulation = {name: value for name, value in sizes.items() if value is not None}
     if levels is not None and simulation:
         options = offenders(f"--{name.removeprefix('n_')}" for name in simulation)
@@ -103,20 +114,26 @@ def ingest(
     repository: Annotated[Path, typer.Argument(metavar="REPO", help="A Butler repository.")],
     levels: Annotated[Path, typer.Argument(metavar="LEVELS", help="Measured levels, .nc or a table.")],
     instrument: Annotated[
-        str | None, typer.Option(help="Name of the camera in the repository; default: the one the levels tell.")
+        str | None,
+        typer.Option(help="Name of the camera in the repository; default: the one the levels tell, or the only one."),
     ] = None,
+    new_instrument: Annotated[
+        bool, typer.Option("--new-instrument", help="The camera may be one that the repository does not have.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Put one more night of measured levels into a repository: all of it, or nothing."""
     repositories, _ = _middleware()
     with _tidy_log():
-        made = repositories.fill_repository(repository, levels=open_levels(levels), instrument=instrument)
-    command = _run_command(made, f"{made.instrument}/flatnorm")
+        made = repositories.fill_repository(
+            repository, levels=open_levels(levels), instrument=instrument, new_instrument=new_instrument
+        )
+    command = _run_command(made, f"{made.instrument}/flatnorm", only=True)
     if as_json:
         show_values({**asdict(made), "commands": {"run": command}}, as_json=True)
         return
     _show_repository(made, what="put into")
-    say("run the pipeline:")
+    say("run the pipeline on this night alone, or, without -d, on all that is there:")
     say(f"  {command}")
 
 
@@ -146,6 +163,8 @@ class _OneLine(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if record.name.startswith("lsst.utils"):  # it misses eups, which no environment of pip or conda has
             return
+        if record.getMessage().startswith("Execution of task"):  # has failed; it is raised as well
+            return
         typer.echo(f"flatnorm: warning: {' '.join(record.getMessage().split())}", err=True)
 
 
@@ -166,7 +185,7 @@ def _show_repository(made: Repository, *, what: str = "repository made in") -> N
     show_values(
         {
             "instrument": made.instrument,
-            "camera": f"{made.detectors} detectors, {made.amplifiers} amplifiers; certified for all times",
+            "camera": f"{made.detectors} detectors, {made.amplifiers} amplifiers",
             "exposures": f"{made.exposures} in filter{'s'[: len(made.filters) - 1]} {offenders(made.filters)}",
             made.dataset_type: f"{made.datasets} {'statistics of levels' if measured else 'flats'}",
             "collection": made.collection,
@@ -202,11 +221,13 @@ def _show_solutions(results: Sequence[FilterSolution], filters: Sequence[str], o
         say(f"  note: no solution in {offenders(lost)}")
 
 
-def _run_command(made: Repository, output: str) -> str:
-    """Shell command that runs the pipeline on what was made."""
+def _run_command(made: Repository, output: str, *, only: bool = False) -> str:
+    """Shell command that runs the pipeline on what was made, or only on the days that were put."""
     part = f"#{made.tasks}" if made.tasks else ""
     words = shlex.join(["pipetask", "run", "-b", str(made.path), "-i", made.collection, "-o", output])
-    return f'{words} -p "$(flatnorm lsst path pipeline){part}" --register-dataset-types -j 2'
+    days = ", ".join(map(str, made.days))
+    which = f" -d \"instrument='{made.instrument}' AND exposure.day_obs IN ({days})\"" if only else ""
+    return f'{words}{which} -p "$(flatnorm lsst path pipeline){part}" --register-dataset-types -j 2'
 
 
 def _read_command(made: Repository, output: str) -> str:

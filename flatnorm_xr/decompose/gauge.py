@@ -35,16 +35,24 @@ def parse_gauge(text: str, detector: xr.DataArray) -> Gauge:
     Parameters
     ----------
     text : str
-        Where the detectors' labels are integers, so are those in the text.
+        Detectors may stand after ``detectors:``. Where their labels are integers, so are those in the text, except
+        names that the coordinate ``detector_name`` knows.
     detector : DataArray, (detector)
-        Labels of the detectors.
+        Labels of the detectors, with ``detector_name`` where they have names.
+
+    Returns
+    -------
+    str or list
+        What `flatnorm_xr.solve` takes; labels are not looked for among the detectors.
     """
     if text in ("mean", "geometric"):
         return text
-    labels = [label.strip() for label in text.split(",")]
-    if detector.dtype.kind in "iu":
-        return [int(label) if re.fullmatch(r"-?[0-9]+", label) else label for label in labels]
-    return labels
+    labels = [label.strip() for label in text.removeprefix("detectors:").split(",")]
+    if detector.dtype.kind not in "iu":
+        return labels
+    names = [str(name) for name in detector["detector_name"].values] if "detector_name" in detector.coords else []
+    numbers = {name: int(label) for name, label in zip(names, detector.values, strict=False) if names.count(name) == 1}
+    return [int(label) if re.fullmatch(r"-?[0-9]+", label) else numbers.get(label, label) for label in labels]
 
 
 def gauge_mean(gauge: Gauge) -> Literal["arithmetic", "geometric"]:

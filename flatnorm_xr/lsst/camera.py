@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pydantic
@@ -11,7 +11,7 @@ import xarray as xr
 from flatnorm_xr.errors import CameraError, offenders
 from flatnorm_xr.lsst.errors import MissingInputError
 
-__all__ = ["MosaicAmplifier", "MosaicCamera", "MosaicDetector", "amplifier_names"]
+__all__ = ["MosaicAmplifier", "MosaicCamera", "MosaicDetector", "amplifier_names", "detector_names"]
 
 
 class MosaicAmplifier(pydantic.BaseModel, frozen=True):
@@ -177,3 +177,19 @@ def amplifier_names(camera: Any, detector: int | str) -> list[str]:
         msg = f"the camera names two amplifiers of detector {detector!r} alike: {offenders(names)}; give each its own"
         raise CameraError(msg)
     return names
+
+
+def detector_names(camera: Any, detectors: Sequence[int | str]) -> list[str] | None:
+    """Names of detectors; None where the camera has a detector that has no name, or not all of them.
+
+    Parameters
+    ----------
+    camera : mapping
+        From the detector's id to a detector, which may have ``getName()``.
+    detectors : sequence of int or str
+        Their ids.
+    """
+    try:
+        return [str(camera[detector].getName()) for detector in detectors]
+    except (AttributeError, LookupError, TypeError):
+        return None

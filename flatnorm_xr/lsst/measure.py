@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from lsst.pex.config import ChoiceField, Field, FieldValidationError, ListField
-from lsst.pipe.base import PipelineTask, PipelineTaskConfig, PipelineTaskConnections, Struct
+from lsst.pipe.base import PipelineTaskConfig, PipelineTaskConnections, Struct
 from lsst.pipe.base.connectionTypes import Input, Output
 from lsst.utils.timer import timeMethod
 
 from flatnorm_xr.errors import CameraError, offenders
 from flatnorm_xr.lsst.flat import Flat, Mask, as_flat
+from flatnorm_xr.lsst.logged import LoggedTask
 from flatnorm_xr.measure.kernels import Statistics, clipped_statistics
 
 __all__ = ["CpFlatMeasureConnections", "CpFlatMeasureTask", "CpFlatMeasureTaskConfig"]
@@ -68,6 +69,7 @@ class CpFlatMeasureTaskConfig(PipelineTaskConfig, pipelineConnections=CpFlatMeas
             "mean": "Mean of all good pixels; nothing is clipped.",
         },
         default="meanclip",
+        optional=False,
     )
 
     def validate(self) -> None:
@@ -81,7 +83,7 @@ class CpFlatMeasureTaskConfig(PipelineTaskConfig, pipelineConnections=CpFlatMeas
             raise FieldValidationError(type(self).clipMaxIter, self, msg)
 
 
-class CpFlatMeasureTask(PipelineTask):
+class CpFlatMeasureTask(LoggedTask):
     """Measure the level of one flat: that of the whole detector, and that of each of its amplifiers.
 
     Stands where ``lsst.cp.pipe.CpFlatMeasureTask`` does, with its configuration and its statistics, and needs no

@@ -249,7 +249,7 @@ def _exposure_records(
         for i, label in enumerate(labels)
     ]
     stood_in = {
-        f"no filter is known of exposures {{}}: it is called {UNKNOWN_FILTER!r}": [
+        f"no filter is known of exposures {{}}: it is called {UNKNOWN_FILTER!r}{_hint(ds, 'filter')}": [
             not text for text in texts["physical_filter"]
         ],
         "no time is known of exposures {}: they have no timespan": [time is None for time in times],
@@ -261,6 +261,11 @@ def _exposure_records(
         if any(missing)
     )
     return records, remarks
+
+
+def _hint(ds: xr.Dataset, name: str) -> str:
+    """Say what a coordinate of this name would have to be called."""
+    return f" (the levels have {name}; call it physical_{name} for it to count)" if name in ds.coords else ""
 
 
 def _times(ds: xr.Dataset) -> list[np.datetime64 | None]:

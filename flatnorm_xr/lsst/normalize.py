@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,7 +16,6 @@ from lsst.pipe.base import (
     AnnotatedPartialOutputsError,
     InputQuantizedConnection,
     OutputQuantizedConnection,
-    PipelineTask,
     PipelineTaskConfig,
     PipelineTaskConnections,
     QuantumContext,
@@ -29,9 +29,10 @@ from flatnorm_xr.archive.scales import pack_scales, scales_by_amplifier
 from flatnorm_xr.decompose.alternation import measure_scales
 from flatnorm_xr.decompose.gauge import parse_gauge
 from flatnorm_xr.decompose.solve import solve
-from flatnorm_xr.errors import FlatnormError, FlatnormWarning, offenders
+from flatnorm_xr.errors import DisconnectedError, FlatnormError, FlatnormWarning, offenders
 from flatnorm_xr.lsst.camera import amplifier_names
 from flatnorm_xr.lsst.errors import ExposuresWithoutScaleError, NothingMeasuredError
+from flatnorm_xr.lsst.logged import LOG, LoggedTask
 from flatnorm_xr.lsst.records import Selection, exposure_description
 from flatnorm_xr.lsst.statistics import levels_of
 
@@ -88,6 +89,9 @@ class CpFlatNormalizationConnections(PipelineTaskConnections, dimensions=("instr
         if config is not None and config.downSelection:
             connection, refs = inputs["inputMDs"]
             kept = Selection.parse(config.downSelection).of(refs)
+            LOG.info(
+                "%s: %s keeps %d of %d statistics of %s", label, config.downSelection, len(kept), len(refs), data_id
+            )
             adjusted["inputMDs"] = connection, kept
             inputs.update(adjusted)
         super().adjustQuantum(inputs, outputs, label, data_id)
@@ -100,6 +104,7 @@ class CpFlatNormalizationTaskConfig(PipelineTaskConfig, pipelineConnections=CpFl
     level = ChoiceField[str](
         doc="What has a response of its own.",
         default="DETECTOR",
+        optional=False,
         allowed={"DETECTOR": "Whole detectors.", "AMP": "Amplifiers."},
     )
     scaleMaxIter = Field[int](
@@ -117,6 +122,7 @@ class CpFlatNormalizationTaskConfig(PipelineTaskConfig, pipelineConnections=CpFl
     method = ChoiceField[str](
         doc="How levels are decomposed.",
         default="alternation",
+        optional=False,
         allowed={
             "alternation": "The documented alternation, scaleMaxIter times.",
             "exact": "The least-squares solution that the alternation approaches.",
@@ -125,6 +131,7 @@ class CpFlatNormalizationTaskConfig(PipelineTaskConfig, pipelineConnections=CpFl
     weights = ChoiceField[str](
         doc="Weights of the levels.",
         default="counts",
+        optional=False,
         allowed={
             "counts": "Pixel counts.",
             "variance": "Inverse variances from sigma and counts, with a systematic floor.",
@@ -140,6 +147,7 @@ class CpFlatNormalizationTaskConfig(PipelineTaskConfig, pipelineConnections=CpFl
     uncertainty = ChoiceField[str](
         doc="How the errors in the solution are found; E and G do not depend on it.",
         default="none",
+        optional=False,
         allowed={
             "none": "No errors.",
             "auto": "Jackknife from 5 exposures on, else analytic.",
@@ -149,8 +157,15 @@ class CpFlatNormalizationTaskConfig(PipelineTaskConfig, pipelineConnections=CpFl
         },
     )
     gauge = Field[str](
-        doc="Whose mean response is 1: mean (weighted by counts), geometric, or detectors, comma-separated.",
+        doc="Whose mean response is 1: mean (of all, weighted by counts), geometric, or some detectors, by number or "
+        "name: detectors:94,95.",
         default="mean",
+    )
+    onDisconnected = ChoiceField[str](
+        doc="What to do with sets of detectors that share no exposure, whose ratio was not measured.",
+        default="raise",
+        optional=False,
+        allowed={"raise": "Fail, and name them.", "separate": "A gauge for each set."},
     )
     units = ChoiceField[str](
         doc="Units of the levels; none: what the statistics say, and adu where they do not, as cp_pipe's do not.",
@@ -161,8 +176,11 @@ class CpFlatNormalizationTaskConfig(PipelineTaskConfig, pipelineConnections=CpFl
     doWriteSolution = Field[bool](doc="Write the whole solution as NetCDF beside the scales.", default=True)
 
     def validate(self) -> None:
-        """Refuse a down-selection that cannot be read."""
+        """Refuse a gauge and a down-selection that cannot be read."""
         super().validate()
+        if self.gauge not in ("mean", "geometric") and not re.fullmatch("detectors: *[^ ,].*", self.gauge):
+            msg = f"gauge is {self.gauge!r}; it must be mean, geometric, or some detectors as in detectors:94,95"
+            raise FieldValidationError(type(self).gauge, self, msg)
         if self.downSelection is not None:
             try:
                 Selection.parse(self.downSelection)
@@ -170,10 +188,18 @@ class CpFlatNormalizationTaskConfig(PipelineTaskConfig, pipelineConnections=CpFl
                 raise FieldValidationError(type(self).downSelection, self, str(error)) from error
 
 
-class CpFlatNormalizationTask(PipelineTask):
+class CpFlatNormalizationTask(LoggedTask):
     """Find by what each exposure's flats must be divided before they are combined.
 
     A drop-in for ``lsst.cp.pipe.CpFlatNormalizationTask``; see `flatnorm_xr.solve` for what it computes.
+
+    Examples
+    --------
+    >>> statistics = [{"DETECTOR_MEDIAN": level, "DETECTOR_N": 100} for level in (50.0, 150.0, 100.0, 300.0)]
+    >>> dims = [{"detector": detector, "exposure": exposure} for exposure in (7, 8) for detector in (1, 2)]
+    >>> result = CpFlatNormalizationTask().run(statistics, dims, camera={1: ["C00"], 2: ["C00", "C01"]})
+    >>> {exposure: round(scale, 9) for exposure, scale in result.outputScales[2]["C01"].items()}
+    {7: 100.0, 8: 200.0}
     """
 
     ConfigClass: ClassVar[Any] = CpFlatNormalizationTaskConfig
@@ -207,6 +233,8 @@ class CpFlatNormalizationTask(PipelineTask):
     @timeMethod
     def run(self, inputMDs: Sequence[Any], inputDims: Sequence[Mapping[str, Any]], camera: Any) -> Struct:
         """Find the scale of every exposure from statistics of many flats.
+
+        All of them are used: ``downSelection`` is applied when the graph is made.
 
         Parameters
         ----------
@@ -246,7 +274,7 @@ class CpFlatNormalizationTask(PipelineTask):
         )
         _check_usable(levels)
         self._say_what_is_missing(levels)
-        with self._warnings_logged():
+        with self._warnings_logged(), _in_words_of_the_configuration():
             solution = solve(
                 levels,
                 method=asked.method,
@@ -255,6 +283,7 @@ class CpFlatNormalizationTask(PipelineTask):
                 robust=asked.robust,
                 uncertainty=asked.uncertainty,
                 gauge=parse_gauge(asked.gauge, levels["detector"]),
+                on_disconnected=asked.onDisconnected,
             )
         self._keep_figures(solution)
         amplifiers = {d: amplifier_names(camera, d) for d in solution["detector"].values.tolist()}
@@ -335,6 +364,16 @@ class CpFlatNormalizationTask(PipelineTask):
             raise ExposuresWithoutScaleError(msg + offenders(lost), lost)
         except ExposuresWithoutScaleError as error:
             raise AnnotatedPartialOutputsError.annotate(error, self, log=self.log) from error
+
+
+@contextmanager
+def _in_words_of_the_configuration() -> Iterator[None]:
+    """Name the setting where an error names the keyword of `solve`."""
+    try:
+        yield
+    except DisconnectedError as error:
+        advice = str(error).replace('pass on_disconnected="separate"', "set onDisconnected to separate")
+        raise DisconnectedError(advice) from error
 
 
 def _check_usable(levels: xr.Dataset) -> None:

@@ -25,7 +25,7 @@ def exposure_description(data_id: DataCoordinate) -> dict[str, Any]:
     Returns
     -------
     dict
-        The required dimensions; with records also ``physical_filter``, ``exposure_time`` (s), ``night``,
+        The required dimensions; with records also ``obs_id``, ``physical_filter``, ``exposure_time`` (s), ``night``,
         ``observation_type`` and ``time``, the middle of the exposure, UTC.
     """
     known: dict[str, Any] = dict(data_id.required)
@@ -33,6 +33,7 @@ def exposure_description(data_id: DataCoordinate) -> dict[str, Any]:
         return known
     record: Any = data_id.records["exposure"]
     known |= {
+        "obs_id": record.obs_id,
         "physical_filter": record.physical_filter,
         "exposure_time": record.exposure_time,
         "night": _date(record.day_obs),

@@ -50,6 +50,8 @@ class Repository:
     amplifiers: int
     """Of all detectors together."""
     exposures: int
+    days: tuple[int, ...]
+    """Days of the exposures, as YYYYMMDD."""
     datasets: int
     """Flats or statistics: detectors in exposures."""
     remarks: tuple[str, ...] = ()
@@ -108,6 +110,7 @@ def fill_repository(
     *,
     levels: xr.Dataset | None = None,
     instrument: str | None = None,
+    new_instrument: bool = False,
     **simulation: Any,
 ) -> Repository:
     """Put one more night of flats, or of measured levels, into a Butler repository that exists.
@@ -116,6 +119,9 @@ def fill_repository(
     ----------
     path : path
         The repository. All of the night is put into it, or nothing.
+    new_instrument : bool
+        Whether the instrument may be one that the repository does not have, though it has others. The levels of a
+        repository's only instrument need not tell which it is.
     levels, instrument, **simulation
         As for `make_repository`. Detectors and exposures whose labels are names are those of these names in the
         repository; exposures of other names get the next numbers. What the repository has of instrument, detectors
@@ -134,17 +140,17 @@ def fill_repository(
         for `make_repository`.
     """
     with _opened(path) as butler:
-        name = SimulatedCamera.getName() if levels is None else instrument_name(levels, instrument=instrument)
+        if levels is not None:
+            instrument = _instrument(butler, levels, instrument, new=new_instrument)
+        name = SimulatedCamera.getName() if instrument is None else instrument
         registered = _registered_ids(butler, name)
         night = _night(levels, instrument=instrument, registered=registered, simulation=simulation)
         try:
             datasets = _fill(butler, night)
-        except (DatasetTypeNotSupportedError, KeyError) as error:
-            if "Flatnorm" not in str(error):
-                raise
+        except DatasetTypeNotSupportedError as error:
             msg = (
-                f"fill_repository: {path} does not know the storage classes of flatnorm-xr; set DAF_BUTLER_CONFIG_PATH "
-                "to the folder that `flatnorm lsst path configs` prints"
+                f"fill_repository: {path} does not know how to store what flatnorm-xr writes ({error}); set "
+                "DAF_BUTLER_CONFIG_PATH to the folder that `flatnorm lsst path configs` prints"
             )
             raise FlatnormError(msg) from error
     return _record(Path(path), night, datasets)
@@ -186,7 +192,7 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[Butler]:
 
 def _registered_ids(butler: Butler, instrument: str) -> RegisteredIds:
     """Give what the repository has of an instrument, by name."""
-    if not _has_instrument(butler, instrument):
+    if instrument not in _instruments(butler):
         return RegisteredIds()
     query = butler.registry.queryDimensionRecords
     return RegisteredIds(
@@ -195,8 +201,23 @@ def _registered_ids(butler: Butler, instrument: str) -> RegisteredIds:
     )
 
 
-def _has_instrument(butler: Butler, instrument: str) -> bool:
-    return any(record.name == instrument for record in butler.registry.queryDimensionRecords("instrument"))
+def _instruments(butler: Butler) -> list[str]:
+    return sorted(record.name for record in butler.registry.queryDimensionRecords("instrument"))
+
+
+def _instrument(butler: Butler, levels: xr.Dataset, instrument: str | None, *, new: bool) -> str:
+    """Name of the instrument of the levels, which the repository has if it has any and no new one is wanted."""
+    known = _instruments(butler)
+    if instrument is None and not levels.attrs.get("camera") and len(known) == 1:
+        return known[0]
+    name = instrument_name(levels, instrument=instrument)
+    if known and name not in known and not new:
+        msg = (
+            f"fill_repository: the repository has no instrument {name}, but {offenders(known)}; pass one of these as "
+            "instrument='NAME', or new_instrument=True"
+        )
+        raise FlatnormError(msg)
+    return name
 
 
 def _record(path: Path, night: NightToPut, datasets: int) -> Repository:
@@ -210,6 +231,7 @@ def _record(path: Path, night: NightToPut, datasets: int) -> Repository:
         detectors=len(night.camera),
         amplifiers=sum(len(detector) for detector in night.camera),
         exposures=len(night.exposures),
+        days=tuple(sorted({record["day_obs"] for record in night.exposures})),
         datasets=datasets,
         remarks=night.remarks,
     )
@@ -266,7 +288,7 @@ def _staged(target: Path) -> Iterator[Path]:
 def _fill(butler: Butler, night: NightToPut) -> int:
     """Check, then register and put; gives the number of datasets."""
     name = night.camera.name
-    known = _has_instrument(butler, name)
+    known = name in _instruments(butler)
     camera_type, dataset_type = _dataset_types(butler, night)
     _check_kinds(butler, night, [camera_type, dataset_type])
     certified = _certified_camera(butler, name, camera_type) if known else None
@@ -274,19 +296,19 @@ def _fill(butler: Butler, night: NightToPut) -> int:
         _check_detectors(butler, night.camera, certified)
         _check_exposures(butler, night)
     bands = {physical_filter: band_of(physical_filter) for physical_filter in night.filters}
-    if known:
-        _register_filters(butler, name, bands)
-    else:
-        register_camera(
-            butler.registry,
-            night.camera,
-            bands=bands,
-            instrument=night.instrument,
-            maxima=night.instrument.maxima,  # type: ignore[attr-defined]
-            purposes=night.purposes,
-        )
     _register_collections(butler, night, [camera_type, dataset_type])
     with butler.transaction():
+        if known:
+            _register_filters(butler, name, bands)
+        else:
+            register_camera(
+                butler.registry,
+                night.camera,
+                bands=bands,
+                instrument=night.instrument,
+                maxima=night.instrument.maxima,  # type: ignore[attr-defined]
+                purposes=night.purposes,
+            )
         _register_exposures(butler, name, night.exposures)
         if certified is None:
             _put_camera(butler, night.camera, camera_type)
@@ -313,6 +335,13 @@ def _check_kinds(butler: Butler, night: NightToPut, types: Sequence[DatasetType]
         f"{name}/defaults": CollectionType.CHAINED,
     }
     there = {info.name: info.type for info in butler.collections.query_info("*")}
+    unknown = [one.storageClass_name for one in types if not _knows(one)]
+    if unknown:
+        msg = (
+            f"fill_repository: the repository does not know the storage classes {offenders(unknown)}; set "
+            "DAF_BUTLER_CONFIG_PATH to the folder that `flatnorm lsst path configs` prints"
+        )
+        raise FlatnormError(msg)
     odd = [f"collection {one} is {there[one].name}" for one, kind in kinds.items() if there.get(one, kind) is not kind]
     for one in types:
         for found in butler.registry.queryDatasetTypes(one.name):
@@ -324,6 +353,14 @@ def _check_kinds(butler: Butler, night: NightToPut, types: Sequence[DatasetType]
             "levels, or measure within that one by the task cpFlatMeasure"
         )
         raise FlatnormError(msg)
+
+
+def _knows(dataset_type: DatasetType) -> bool:
+    """Whether the storage class is known, which Butler looks up when it is asked for it."""
+    try:
+        return dataset_type.storageClass is not None
+    except KeyError:
+        return False
 
 
 def _certified_camera(butler: Butler, instrument: str, camera_type: DatasetType) -> MosaicCamera | None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from flatnorm_xr.errors import FlatnormError, offenders
 from flatnorm_xr.flags import WITHOUT_WEIGHT, Flag, has_flag
-from flatnorm_xr.lsst.camera import amplifier_names
+from flatnorm_xr.lsst.camera import amplifier_names, detector_names
 from flatnorm_xr.lsst.errors import MissingInputError
 from flatnorm_xr.model.make import make
 from flatnorm_xr.model.schema import level_units
@@ -23,8 +23,12 @@ Level = Literal["DETECTOR", "AMP"]
 
 _DIMS = ("detector", "exposure")
 
-_OF_EXPOSURES = ("time", "exposure_time", "physical_filter", "night", "observation_type")
+_OF_EXPOSURES = ("obs_id", "time", "exposure_time", "physical_filter", "night", "observation_type")
 """What the data ids may say of exposures, beside the two dimensions."""
+
+
+_SEEN_BY_SOLVE = Flag.NON_FINITE | Flag.NON_POSITIVE
+"""What a solve finds in the levels themselves, so that they can be handed on as they are."""
 
 
 class _Cell(NamedTuple):
@@ -53,10 +57,11 @@ def levels_of(
         is "not measured".
     inputDims : sequence of mappings
         Of each, its ``exposure`` and ``detector``; optionally ``time``, ``exposure_time`` (s), ``physical_filter``,
-        ``night``, ``observation_type``, which become coordinates where every exposure has them.
+        ``night``, ``observation_type``, ``obs_id``, which become coordinates where every exposure has them.
     camera : mapping
         From detector to its amplifiers; see `flatnorm_xr.lsst.camera.amplifier_names`. Detectors may have different
-        numbers of amplifiers. Amplifiers are matched by ``AMP_NAME_i``; by position where there are no names.
+        numbers of amplifiers; where they have ``getName()``, it becomes the coordinate ``detector_name``. Amplifiers
+        are matched by ``AMP_NAME_i``; by position where there are no names.
     level : {"DETECTOR", "AMP"}
         Which statistics to take.
     units : {"adu", "electron"}, optional
@@ -79,6 +84,9 @@ def levels_of(
         No input, as many dimensions as metadata are not there, one detector twice in one exposure, a statistic that
         is no number, or statistics in different units.
     """
+    if level not in ("DETECTOR", "AMP"):
+        msg = f"run: level is {level!r}; it must be DETECTOR or AMP"
+        raise FlatnormError(msg)
     if len(inputMDs) != len(inputDims):
         msg = f"run: {len(inputMDs)} inputMDs and {len(inputDims)} inputDims; there must be one of each for each input"
         raise FlatnormError(msg)
@@ -106,6 +114,9 @@ def levels_of(
             for array, value in zip(values, cell, strict=True):
                 array[place] = value  # type: ignore[index]
     coords: dict[str, Any] = {"detector": detectors, "exposure": exposures, **_exposure_coordinates(cells, inputDims)}
+    names = detector_names(camera, detectors)
+    if names is not None:
+        coords["detector_name"] = names
     if level == "AMP":
         coords |= {
             "amplifier": columns,
@@ -169,7 +180,7 @@ def _good_cells(levels: xr.Dataset, prefix: str) -> NDArray[np.float64] | None:
     level = levels[f"{prefix}background"].astype(float)
     good = level.notnull()
     if f"{prefix}quality" in levels:
-        good &= ~has_flag(levels[f"{prefix}quality"], WITHOUT_WEIGHT)
+        good &= ~has_flag(levels[f"{prefix}quality"], WITHOUT_WEIGHT & ~_SEEN_BY_SOLVE)
     sigma = levels.get(f"{prefix}sigma", xr.full_like(level, np.nan)).astype(float)
     counts = levels.get(f"{prefix}counts", xr.ones_like(level)).astype(float)
     return np.stack([level.where(good), sigma.where(good), counts.where(good, 0.0)], axis=-1)
@@ -265,7 +276,10 @@ class _Statistics:
         """Give the value of a statistic that must be there."""
         value = self.value(key)
         if value is None:
-            msg = f"run: no statistic {key} in the metadata of {self._where}; was it measured by cpFlatMeasure?"
+            other, level = ("AMP_MEDIAN_0", "AMP") if key.startswith("DETECTOR") else ("DETECTOR_MEDIAN", "DETECTOR")
+            there = self.value(other) is not None and (key.startswith("DETECTOR") or self.value("AMP_MEDIAN_0") is None)
+            advice = f"there is one for level {level}" if there else "was it measured by cpFlatMeasure?"
+            msg = f"run: no statistic {key} in the metadata of {self._where}; {advice}"
             raise MissingInputError(msg)
         try:
             return float(value)
@@ -278,7 +292,7 @@ class _Statistics:
         level, sigma, counts = keys
         has_sigma = needs_sigma or self.value(sigma) is not None
         found = _Cell(self.number(level), self.number(sigma) if has_sigma else math.nan, self.number(counts))
-        return found if math.isfinite(found.level) else _Cell(math.nan, math.nan, 0.0)
+        return _Cell(math.nan, math.nan, 0.0) if math.isnan(found.level) else found
 
     def amplifier_numbers(self, amplifiers: Sequence[str]) -> dict[str, int]:
         """Place of each amplifier in the statistics, by its name; empty where they have no names."""
@@ -301,8 +315,8 @@ class _Statistics:
 
 def _exposure_coordinates(
     cells: Sequence[tuple[Any, Any]], inputDims: Sequence[Mapping[str, Any]]
-) -> dict[str, list[Any]]:
+) -> dict[str, tuple[str, list[Any]]]:
     """Coordinates that the data ids give every exposure, in the order of the sorted exposures."""
     of = {exposure: dims for (_, exposure), dims in zip(cells, inputDims, strict=True)}
     names = [name for name in _OF_EXPOSURES if all(dims.get(name) is not None for dims in of.values())]
-    return {name: [of[exposure][name] for exposure in sorted(of)] for name in names}
+    return {name: ("exposure", [of[exposure][name] for exposure in sorted(of)]) for name in names}

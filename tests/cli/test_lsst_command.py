@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -75,6 +76,7 @@ def test_without_the_middleware_one_line_says_how_to_get_it(flatnorm, tmp_path, 
 
     for name in [name for name in sys.modules if name.startswith("flatnorm_xr.lsst")]:
         monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(fx, "lsst", None, raising=False)  # so that the package as it was is put back afterwards
     monkeypatch.setattr(builtins, "__import__", without)
     status, out, err = flatnorm("lsst", "init", tmp_path / "r")
     assert (status, out) == (2, "")
@@ -187,3 +189,69 @@ def test_bad_use_is_one_line_and_leaves_nothing(flatnorm, tmp_path, levels, argu
     assert err.count("\n") == 1
     assert "internal" not in err
     assert list(tmp_path.iterdir()) == [levels]
+
+
+@pytest.fixture
+def repository(flatnorm, tmp_path, levels):
+    """A repository that has one night of a camera named Toy."""
+    assert flatnorm("lsst", "init", tmp_path / "r", "--levels", levels, "--instrument", "Toy")[0] == 0
+    return tmp_path / "r"
+
+
+def next_night(tmp_path):
+    ds = fx.simulate(n_detectors=3, n_exposures=8, seed=5)
+    later = ds.assign_coords(
+        exposure=ds.exposure + 100, time=ds.time + np.timedelta64(1, "D"), night=("exposure", ["2025-03-15"] * 8)
+    )
+    return fx.save(later, tmp_path / "next.nc")
+
+
+@pytest.mark.usefixtures("middleware")
+def test_one_more_night_is_put_and_the_command_that_runs_it_alone_is_told(flatnorm, tmp_path, repository):
+    status, out, err = flatnorm("lsst", "ingest", repository, next_night(tmp_path))
+    assert (status, err) == (0, "")
+    assert "24 statistics of levels" in out
+    (line,) = (line for line in out.splitlines() if "pipetask run" in line)
+    assert "-d \"instrument='Toy' AND exposure.day_obs IN (20250315)\"" in line
+    alone = line.replace("pipetask run", "pipetask qgraph").removesuffix("-j 2").replace("--register-dataset-types", "")
+    environment = os.environ | {"PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])}
+    done = subprocess.run(
+        ["bash", "-c", f"{alone} --show inputs"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env=environment,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.usefixtures("middleware")
+def test_a_night_of_a_camera_that_is_not_there_is_refused_unless_it_is_meant(flatnorm, tmp_path, repository):
+    ours = ("lsst", "ingest", repository, next_night(tmp_path), "--instrument", "Toi")
+    status, out, err = flatnorm(*ours)
+    assert (status, out) == (2, "")
+    assert "no instrument Toi, but Toy; pass one of these as --instrument NAME, or --new-instrument" in err
+    status, out, _ = flatnorm(*ours, "--new-instrument", "--json")
+    assert status == 0
+    assert json.loads(out)["instrument"] == "Toi"
+
+
+@pytest.mark.usefixtures("middleware")
+@pytest.mark.parametrize("kind", ["again", "nowhere"])
+def test_what_cannot_be_put_is_one_line(flatnorm, tmp_path, repository, levels, kind):
+    where, words = {
+        "again": (repository, "Toy/levels has flatStats of exposures 101, 102, 103, 104, 105 (+3 more) already"),
+        "nowhere": (tmp_path / "nowhere", "is no Butler repository that can be opened; flatnorm lsst init makes one"),
+    }[kind]
+    status, out, err = flatnorm("lsst", "ingest", where, levels, "--instrument", "Toy")
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert words in err
+
+
+@pytest.mark.usefixtures("middleware")
+def test_the_options_of_a_simulation_are_its_keywords(flatnorm, tmp_path):
+    options = ("--filters", "u,y", "--pixels", 8, "--ragged", "--detectors", 2, "--amplifiers", 3, "--exposures", 1)
+    status, out, _ = flatnorm("lsst", "init", tmp_path / "s", *options, "--json")
+    made = json.loads(out)
+    assert (status, made["filters"], made["amplifiers"], made["datasets"]) == (0, ["u", "y"], 5, 4)

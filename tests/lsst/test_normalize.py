@@ -81,7 +81,7 @@ def test_scales_and_solution_are_those_of_solve(levels, quantum, level):
         {"robust": "tukey"},
         {"uncertainty": "jackknife"},
         {"gauge": "geometric"},
-        {"gauge": "2, 3"},
+        {"gauge": "detectors: 2, 3"},
         {"scaleMaxIter": 2},
     ],
     ids=str,
@@ -90,7 +90,7 @@ def test_settings_are_those_of_solve(levels, quantum, settings):
     found = task_with(level="AMP", **settings).run(**quantum).solution
     keywords = {"method": "alternation", "uncertainty": None, **settings}
     keywords["iterations"] = keywords.pop("scaleMaxIter", 10)
-    keywords["gauge"] = [2, 3] if keywords.get("gauge") == "2, 3" else keywords.get("gauge", "mean")
+    keywords["gauge"] = [2, 3] if "detectors" in keywords.get("gauge", "") else keywords.get("gauge", "mean")
     expected = fx.solve(levels, level="amplifier", **keywords)
     for name in ("E", "G", "E_stderr", "G_stderr"):
         assert (name in found) == (name in expected)
@@ -178,8 +178,10 @@ def test_levels_none_of_which_can_be_used_are_no_work():
 def test_sets_of_detectors_that_share_no_exposure_are_refused():
     statistics = [{"DETECTOR_MEDIAN": 10.0, "DETECTOR_N": 4}] * 2
     dims = [{"detector": 1, "exposure": 1}, {"detector": 2, "exposure": 2}]
-    with pytest.raises(fx.DisconnectedError, match="share no exposure"):
+    with pytest.raises(fx.DisconnectedError, match=r"share no exposure.*set onDisconnected to separate"):
         task_with().run(statistics, dims, {1: ["A"], 2: ["A"]})
+    apart = task_with(onDisconnected="separate").run(statistics, dims, {1: ["A"], 2: ["A"]})
+    np.testing.assert_allclose(apart.solution.G, 1.0, rtol=1e-12)
 
 
 @pytest.mark.parametrize("level", ["DETECTOR", "AMP"])
@@ -200,6 +202,11 @@ def test_inputs_are_not_changed(quantum):
         ({"level": "CHIP"}, FieldValidationError, "CHIP"),
         ({"scaleMaxIter": 0}, FieldValidationError, "scaleMaxIter"),
         ({"method": "svd"}, FieldValidationError, "svd"),
+        ({"method": None}, FieldValidationError, "method"),
+        ({"level": None}, FieldValidationError, "level"),
+        ({"gauge": "geometic"}, FieldValidationError, "gauge is 'geometic'; it must be mean"),
+        ({"gauge": "detectors:"}, FieldValidationError, "detectors:94,95"),
+        ({"gauge": ""}, FieldValidationError, "it must be mean"),
         ({"downSelection": "day_obs"}, FieldValidationError, "write FIELD:VALUE"),
         ({"downSelection": ":1"}, FieldValidationError, "write FIELD:VALUE"),
         ({"downSelection": "day_obs:1,"}, FieldValidationError, "write FIELD:VALUE"),
