@@ -106,7 +106,10 @@ def _show_warning(message: Warning | str, category: type[Warning], filename: str
     typer.echo(f"flatnorm: warning: {_for_the_shell(' '.join(str(message).split()))}", err=True)
 
 
-_KEYWORDS = "by|camera|floor|gauge|instrument|level|method|new_instrument|on_disconnected|overwrite|strict|uncertainty|units|weights"
+_KEYWORDS = "|".join(
+    "by camera floor gauge instrument level method new_instrument on_disconnected overwrite strict uncertainty units "
+    "weights".split()
+)
 
 
 def _for_the_shell(line: str) -> str:
