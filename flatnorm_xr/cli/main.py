@@ -107,8 +107,22 @@ def _show_warning(message: Warning | str, category: type[Warning], filename: str
 
 
 _KEYWORDS = "|".join(
-    "by camera floor gauge instrument level method new_instrument on_disconnected overwrite strict uncertainty units "
-    "weights".split()
+    [
+        "by",
+        "camera",
+        "floor",
+        "gauge",
+        "instrument",
+        "level",
+        "method",
+        "new_instrument",
+        "on_disconnected",
+        "overwrite",
+        "strict",
+        "uncertainty",
+        "units",
+        "weights",
+    ]
 )
 
 
