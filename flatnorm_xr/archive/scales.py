@@ -112,17 +112,12 @@ def _amplifiers(solution: xr.Dataset, given: Labels | None) -> dict[Any, list[st
         raise FlatnormError(msg)
     detectors = _labels(solution, "detector")
     if "amplifier" in solution["G"].dims:
-        names = [str(name) for name in solution["amplifier"].values]
-        exists = (
-            solution["exists"].values if "exists" in solution.coords else np.ones((len(detectors), len(names)), bool)
-        )
-        own = {
-            detector: [name for name, there in zip(names, row, strict=True) if there]
-            for detector, row in zip(detectors, exists, strict=True)
-        }
-        return (
-            own if given is None else {detector: [n for n in given[detector] if n in own[detector]] for detector in own}
-        )
+        own = {detector: _existing(solution, i) for i, detector in enumerate(detectors)}
+        other = [d for d in detectors if given is not None and sorted(given.get(d, ())) != sorted(own[d])]
+        if other:
+            msg = f"pack_scales: the names given for {offenders(other)} are not those of the solution; leave them out"
+            raise FlatnormError(msg)
+        return own if given is None else {detector: list(given[detector]) for detector in detectors}
     unknown = [detector for detector in detectors if given is None or detector not in given]
     if unknown or given is None:
         msg = (
@@ -131,6 +126,14 @@ def _amplifiers(solution: xr.Dataset, given: Labels | None) -> dict[Any, list[st
         )
         raise FlatnormError(msg)
     return {detector: list(given[detector]) for detector in detectors}
+
+
+def _existing(solution: xr.Dataset, i: int) -> list[str]:
+    """Names of the amplifiers that the detector at this place has."""
+    names = solution["amplifier"]
+    if "exists" in solution.coords:
+        names = names[solution["exists"].isel(detector=i).values]
+    return [str(name) for name in names.values]
 
 
 def _labels(solution: xr.Dataset, dim: str) -> list[Any]:

@@ -29,4 +29,5 @@ def command(
     target = output or run.with_suffix(".yaml" if to == "lsst" else f".{to or 'csv'}")
     refuse_existing([target], overwrite=overwrite, inputs=[run])
     export(open_levels(run), target, to=to, overwrite=overwrite)
-    say(f"{'scales' if target.suffix in ('.yaml', '.yml') else 'table'} written to {target}")
+    scales = to == "lsst" or target.suffix in (".yaml", ".yml")
+    say(f"{'scales' if scales else 'table'} written to {target}")

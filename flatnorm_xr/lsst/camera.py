@@ -172,7 +172,11 @@ def amplifier_names(camera: Any, detector: int | str) -> list[str]:
     except LookupError as error:
         msg = f"the camera has no detector {detector!r}; is it the camera of these flats?"
         raise MissingInputError(msg) from error
-    names = [one if isinstance(one, str) else str(one.getName()) for one in amplifiers]
+    try:
+        names = [one if isinstance(one, str) else str(one.getName()) for one in amplifiers]
+    except AttributeError as error:
+        msg = f"the camera's detector {detector!r} holds {amplifiers[0]!r}; an amplifier is a name, or has getName()"
+        raise CameraError(msg) from error
     if len(set(names)) < len(names):
         msg = f"the camera names two amplifiers of detector {detector!r} alike: {offenders(names)}; give each its own"
         raise CameraError(msg)

@@ -286,11 +286,11 @@ class Flat:
         # The one that must be there is the last, so that a file that lost any of them is not taken for a whole one.
         hdus.append(_table_of_text(json.dumps(self.detector.model_dump())))
         with whole_file(path, overwrite=overwrite, caller="Flat.write") as temporary, open(temporary, "wb") as file:
-            fits.HDUList(hdus).writeto(file)
+            fits.HDUList(hdus).writeto(file, checksum=True)
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> Flat:
-        """Read what `write` wrote, in the machine's byte order.
+        """Read what `write` wrote, in the machine's byte order; its checksums are verified.
 
         Raises
         ------
@@ -301,24 +301,38 @@ class Flat:
         from astropy.utils.exceptions import AstropyUserWarning
 
         try:
-            with warnings.catch_warnings(), open(path, "rb") as file, fits.open(file, memmap=False) as hdus:
-                warnings.filterwarnings("error", message=".*truncated", category=AstropyUserWarning)
-                image = _native(hdus["IMAGE"].data)
-                units = str(hdus["IMAGE"].header.get("BUNIT", "adu"))
-                masks = {}
-                if "MASK" in hdus:
-                    planes = {
-                        str(key).removeprefix(CARD_OF_PLANE): int(bit)
-                        for key, bit in hdus["MASK"].header.items()
-                        if str(key).startswith(CARD_OF_PLANE)
-                    }
-                    masks = _planes_of_bits(_native(hdus["MASK"].data), planes)
-                detector = MosaicDetector.model_validate_json(str(hdus["DETECTOR"].data["JSON"][0]))
-                polygon = _native(hdus["VALID_POLYGON"].data) if "VALID_POLYGON" in hdus else None
-        except (OSError, LookupError, TypeError, ValueError, AttributeError, AstropyUserWarning) as error:
-            msg = f"Flat.read: {path}: not a flat that Flat.write wrote, or truncated ({' '.join(str(error).split())})"
+            with warnings.catch_warnings():
+                spoiled = ".*(truncated|verification failed)"
+                warnings.filterwarnings("error", message=spoiled, category=AstropyUserWarning)
+                with open(path, "rb") as file, fits.open(file, memmap=False, checksum=True) as hdus:
+                    return cls(**_contents(hdus))
+        except (
+            OSError,
+            LookupError,
+            TypeError,
+            ValueError,
+            AttributeError,
+            fits.VerifyError,
+            AstropyUserWarning,
+        ) as error:
+            msg = f"Flat.read: {path}: not a flat that Flat.write wrote, or damaged ({' '.join(str(error).split())})"
             raise ReadError(msg) from error
-        return cls(image, masks, detector, polygon, units)
+
+
+def _contents(hdus: Any) -> dict[str, Any]:
+    """Attributes of the flat that these HDUs hold."""
+    masks = {}
+    if "MASK" in hdus:
+        cards = hdus["MASK"].header.items()
+        named = {str(key).removeprefix(CARD_OF_PLANE): bit for key, bit in cards if str(key).startswith(CARD_OF_PLANE)}
+        masks = _planes_of_bits(_native(hdus["MASK"].data), {name: int(bit) for name, bit in named.items()})
+    return {
+        "image": _native(hdus["IMAGE"].data),
+        "masks": masks,
+        "detector": MosaicDetector.model_validate_json(str(hdus["DETECTOR"].data["JSON"][0])),
+        "valid_polygon": _native(hdus["VALID_POLYGON"].data) if "VALID_POLYGON" in hdus else None,
+        "units": str(hdus["IMAGE"].header.get("BUNIT", "adu")),
+    }
 
 
 def as_flat(image: Any) -> Flat:

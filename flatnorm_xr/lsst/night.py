@@ -5,8 +5,10 @@ from __future__ import annotations
 import itertools
 import re
 import warnings
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Any
 
 import numpy as np
@@ -19,7 +21,7 @@ from flatnorm_xr.lsst.camera import MosaicCamera
 from flatnorm_xr.lsst.instrument import MeasuredCamera, SimulatedCamera
 from flatnorm_xr.model.validate import validate
 
-__all__ = ["NightToPut", "RegisteredIds", "instrument_name", "measured_night", "simulated_night"]
+__all__ = ["NightToPut", "RegisteredIds", "as_file_name", "instrument_name", "measured_night", "simulated_night"]
 
 UNKNOWN_FILTER = "unknown"
 """Filter of an exposure whose filter is not known."""
@@ -28,7 +30,13 @@ UNKNOWN_DAY = 19700101
 """Day of an exposure whose night and time are not known; a registry cannot do without one."""
 
 _LONGEST = {"instrument": 32, "detector": 32, "physical_filter": 32, "exposure": 64}
-"""Characters that the registry has for a name."""
+"""Bytes that the registry, or the name of a file, has for a name."""
+
+_FIRST_TIME, _LAST_TIME = np.datetime64("1970-01-02", "ns"), np.datetime64("2099-12-30", "ns")
+"""Times that a registry can hold."""
+
+_LONGEST_TIME = 1e6
+"""Exposure times above this many seconds are not believed."""
 
 
 @dataclass(frozen=True)
@@ -139,6 +147,7 @@ def measured_night(
         numbered = numbered.assign_coords(detector_name=("detector", [str(text) for text in levels["detector"].values]))
     camera = MosaicCamera.of_levels(numbered, name=name)
     _check_names("detector", [detector.name for detector in camera])
+    _check_amplifiers(camera)
     datasets = [(int(d), int(e), values) for d, e, values in statistics_of(numbered)]
     if not datasets:
         msg = "repository: no detector was measured in any exposure; there is nothing to put into a repository"
@@ -146,7 +155,7 @@ def measured_night(
     return NightToPut(
         camera=camera,
         instrument=MeasuredCamera,
-        purposes=[text or "SCIENCE" for text in _texts(levels, "detector_type", "detector")],
+        purposes=[text[:32] or "SCIENCE" for text in _texts(levels, "detector_type", "detector")],
         exposures=exposures,
         collection=f"{name}/levels",
         dataset_type="flatStats",
@@ -200,16 +209,31 @@ def _numbered(levels: xr.Dataset, dim: str, known: Mapping[str, int]) -> xr.Data
 def _check_names(kind: str, names: Sequence[str]) -> None:
     """Refuse names that a registry cannot hold; all offenders in one error."""
     longest = _LONGEST[kind]
-    alike = sorted({name for name in names if names.count(name) > 1})
+    distinct = list(dict.fromkeys(names)) if kind == "physical_filter" else names
+    in_files = Counter(as_file_name(name) for name in distinct)
     problems = {
-        f"have over {longest} characters": [name for name in names if len(name) > longest],
+        f"have over {longest} bytes": [name for name in names if len(name.encode(errors="replace")) > longest],
         "are empty": [f"number {i}" for i, name in enumerate(names) if not name.strip()],
-        "stand for two": [name for name in alike if kind != "physical_filter" and name.strip()],
+        "have characters that cannot be printed": [name for name in names if not name.isprintable()],
+        "would share their files": [name for name in distinct if in_files[as_file_name(name)] > 1 and name.strip()],
     }
     found = [f"{what} ({offenders(dict.fromkeys(which))})" for what, which in problems.items() if which]
     if found:
         msg = f"repository: some names of {kind}s {', and some '.join(found)}, which no registry can hold; rename them"
         raise FlatnormError(msg)
+
+
+def _check_amplifiers(camera: MosaicCamera) -> None:
+    """Refuse names of amplifiers that no file can hold."""
+    odd = dict.fromkeys(one.name for detector in camera for one in detector if not one.name.isprintable())
+    if odd:
+        msg = f"repository: amplifiers {offenders(odd)} have characters that cannot be printed; rename them"
+        raise FlatnormError(msg)
+
+
+def as_file_name(name: str) -> str:
+    """Give what Butler's names of files may leave of a name; names of which the same is left share their files."""
+    return re.sub(r"[^A-Za-z0-9-]", "_", name)
 
 
 def _texts(ds: xr.Dataset, name: str, dim: str) -> list[str]:
@@ -231,7 +255,7 @@ def _exposure_records(
     filters = [text or UNKNOWN_FILTER for text in texts["physical_filter"]]
     _check_names("physical_filter", filters)
     times, seconds = _times(ds), _seconds(ds)
-    days = [_day(night, time) for night, time in zip(texts["night"], times, strict=True)]
+    days = [_day(text, time) for text, time in zip(texts["night"], times, strict=True)]
     records = [
         {
             "id": numbers[i],
@@ -252,7 +276,9 @@ def _exposure_records(
         f"no filter is known of exposures {{}}: it is called {UNKNOWN_FILTER!r}{_hint(ds, 'filter')}": [
             not text for text in texts["physical_filter"]
         ],
-        "no time is known of exposures {}: they have no timespan": [time is None for time in times],
+        "no time that a registry can hold is known of exposures {}: they have no timespan": [
+            time is None for time in times
+        ],
         f"no night is known of exposures {{}}: day_obs {UNKNOWN_DAY} stands in": [day is None for day in days],
     }
     remarks = tuple(
@@ -273,14 +299,14 @@ def _times(ds: xr.Dataset) -> list[np.datetime64 | None]:
     if "time" not in ds.coords:
         return [None] * ds.sizes["exposure"]
     values = np.broadcast_to(ds["time"].values, ds.sizes["exposure"]).astype("datetime64[ns]")
-    return [None if np.isnat(value) else value for value in values]
+    return [value if _FIRST_TIME < value < _LAST_TIME else None for value in values]  # NaT is not
 
 
 def _seconds(ds: xr.Dataset) -> list[float | None]:
     if "exposure_time" not in ds.coords:
         return [None] * ds.sizes["exposure"]
     values = np.broadcast_to(ds["exposure_time"].values, ds.sizes["exposure"]).astype(float)
-    return [float(value) if np.isfinite(value) and value >= 0 else None for value in values]
+    return [float(value) if 0 <= value < _LONGEST_TIME else None for value in values]
 
 
 def _day(night: str, time: np.datetime64 | None) -> int | None:
@@ -288,7 +314,10 @@ def _day(night: str, time: np.datetime64 | None) -> int | None:
     digits = re.match(r"(\d{4})-?(\d{2})-?(\d{2})", night)
     if digits is None and time is not None:
         digits = re.match(r"(\d{4})-(\d{2})-(\d{2})", str(time - np.timedelta64(12, "h")))
-    return None if digits is None else int("".join(digits.groups()))
+    try:
+        return None if digits is None else int(date(*map(int, digits.groups())).strftime("%Y%m%d"))
+    except ValueError:  # no such day
+        return None
 
 
 def _timespan(middle: np.datetime64 | None, seconds: float) -> Timespan | None:

@@ -102,13 +102,17 @@ class Selection:
             msg = f"downSelection is by {self.field!r}; exposure records have {offenders(known, show=30)}"
             raise FlatnormError(msg)
         value = known[self.field]
-        if isinstance(value, int | float) and not isinstance(value, bool):
+        if isinstance(value, bool):
+            return str(value).lower() in [text.lower() for text in self.values]
+        if isinstance(value, int | float):
             return any(_number(text) == value for text in self.values)
         return str(value) in self.values
 
 
 def _number(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return None

@@ -21,11 +21,19 @@ from lsst.daf.butler import (  # type: ignore[attr-defined]
     DatasetTypeNotSupportedError,
     Timespan,
 )
+from sqlalchemy.exc import SQLAlchemyError
 
 from flatnorm_xr.errors import FlatnormError, offenders
 from flatnorm_xr.lsst.camera import MosaicCamera, amplifier_names
 from flatnorm_xr.lsst.instrument import SimulatedCamera, band_of, register_camera
-from flatnorm_xr.lsst.night import NightToPut, RegisteredIds, instrument_name, measured_night, simulated_night
+from flatnorm_xr.lsst.night import (
+    NightToPut,
+    RegisteredIds,
+    as_file_name,
+    instrument_name,
+    measured_night,
+    simulated_night,
+)
 
 __all__ = ["Repository", "fill_repository", "make_repository"]
 
@@ -178,16 +186,23 @@ def _night(
 def _opened(path: str | os.PathLike[str]) -> Iterator[Butler]:
     try:
         butler = Butler.from_config(str(path), writeable=True)
-    except (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError) as error:
-        reason = f" ({error.strerror})" if isinstance(error, PermissionError) else ""
+    except Exception as error:  # a file, damaged YAML or a damaged registry each raise their own
+        reason = "" if isinstance(error, FileNotFoundError) else f" ({_first_line(error)})"
         msg = (
             f"fill_repository: {path} is no Butler repository that can be opened{reason}; flatnorm lsst init makes one"
         )
         raise FlatnormError(msg) from error
     try:
         yield butler
+    except SQLAlchemyError as error:
+        msg = f"repository: the registry of {path} cannot be read or written: {_first_line(error)}"
+        raise FlatnormError(msg) from error
     finally:
         butler.close()
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 def _registered_ids(butler: Butler, instrument: str) -> RegisteredIds:
@@ -244,7 +259,8 @@ def _free_place(path: str | os.PathLike[str]) -> Path:
     if odd:  # the middleware takes names for URLs, and for those of variables of the shell
         msg = f"make_repository: {target} has {offenders(odd)} in its name, which Butler misreads; choose another"
     elif target.is_dir() and any(target.iterdir()):
-        msg = f"make_repository: {path} is there and not empty; choose another name"
+        first = min(child.name for child in target.iterdir())
+        msg = f"make_repository: {path} is there and not empty (it has {first}); choose another name"
     elif os.path.lexists(target) and not target.is_dir():
         msg = f"make_repository: {path} is a file, not a folder; choose another name"
     elif not target.parent.is_dir():
@@ -273,16 +289,30 @@ def _staged(target: Path) -> Iterator[Path]:
         inner.mkdir()
         yield inner
         if not existed:
-            inner.rename(target)
+            _moved(inner, target)
         else:
             for child in sorted(inner.iterdir(), key=lambda child: child.name == "butler.yaml"):
-                moved.append(child.rename(target / child.name))
+                moved.append(_moved(child, target / child.name))
     except BaseException:
         for child in moved:
             shutil.rmtree(child) if child.is_dir() else child.unlink()
         raise
     finally:
         shutil.rmtree(outer, ignore_errors=True)
+
+
+def _moved(source: Path, target: Path) -> Path:
+    """Give a file or folder its name, unless another program has made one of this name meanwhile."""
+    try:
+        if source.is_dir():
+            source.rename(target)
+        else:
+            os.link(source, target)
+            source.unlink()
+    except OSError as error:
+        msg = f"make_repository: {target} was made by another program meanwhile ({error.strerror}); nothing was put"
+        raise FlatnormError(msg) from error
+    return target
 
 
 def _fill(butler: Butler, night: NightToPut) -> int:
@@ -410,8 +440,25 @@ def _check_exposures(butler: Butler, night: NightToPut) -> None:
         for record in night.exposures
         if filters.get(record["id"], record["physical_filter"]) != record["physical_filter"]
     ]
+    names = {record.id: record.obs_id for record in there}
+    numbers = {as_file_name(record.obs_id): record.id for record in there}
+    differ += [
+        f"{number}, {names[number]}, not {record['obs_id']}"
+        for record in night.exposures
+        if (number := numbers.get(as_file_name(record["obs_id"]), record["id"])) != record["id"]
+    ]
     if differ:
         msg = f"fill_repository: the repository has exposures {offenders(differ)}; are these the same exposures?"
+        raise FlatnormError(msg)
+    known = {record.name for record in butler.registry.queryDimensionRecords("physical_filter", instrument=name)}
+    alike = [
+        f"{new} and {old}"
+        for new in night.filters
+        for old in known
+        if new != old and as_file_name(new) == as_file_name(old)
+    ]
+    if alike:
+        msg = f"fill_repository: filters {offenders(alike)} would share their files; rename them"
         raise FlatnormError(msg)
     if night.collection not in butler.collections.query("*") or not butler.registry.queryDatasetTypes(
         night.dataset_type
@@ -470,7 +517,19 @@ def _put_camera(butler: Butler, camera: MosaicCamera, camera_type: DatasetType) 
 
 
 def _put_datasets(butler: Butler, night: NightToPut, dataset_type: DatasetType) -> int:
-    for detector, exposure, value in night.datasets:
-        data_id = {"instrument": night.camera.name, "detector": detector, "exposure": exposure}
-        butler.put(value, dataset_type, data_id, run=night.collection)
+    """Put all, or take away the files of those that were put: Butler leaves them when a later one fails."""
+    files: list[str] = []
+    try:
+        for detector, exposure, value in night.datasets:
+            data_id = {"instrument": night.camera.name, "detector": detector, "exposure": exposure}
+            ref = butler.put(value, dataset_type, data_id, run=night.collection)
+            files.append(butler.getURI(ref).ospath)
+    except BaseException as error:
+        for file in files:
+            Path(file).unlink(missing_ok=True)
+        if not isinstance(error, RuntimeError | OSError):
+            raise
+        cause = _first_line(error.__cause__ or error)
+        msg = f"repository: dataset {len(files) + 1} of {len(night.datasets)} cannot be written ({cause}); none was put"
+        raise FlatnormError(msg) from error
     return len(night.datasets)

@@ -86,6 +86,8 @@ def simulate_flats(
     """
     configuration = dict(locals())
     _check(configuration)
+    n_detectors, n_amplifiers, n_exposures = int(n_detectors), int(n_amplifiers), int(n_exposures)
+    pixels, seed = int(pixels), int(seed)
     names = [str(name) for name in filters]
     seeds = np.random.SeedSequence(seed).generate_state(len(names)).tolist()
     size = {"n_detectors": n_detectors, "n_exposures": n_exposures, "n_amplifiers": n_amplifiers, "pixels": pixels**2}
@@ -234,7 +236,9 @@ def _joined(parts: Sequence[xr.Dataset], names: Sequence[str]) -> xr.Dataset:
 def _check(values: Mapping[str, Any]) -> None:
     least = {"n_detectors": 1, "n_amplifiers": 1, "n_exposures": 1, "pixels": 4, "seed": 0}
     broken = [
-        f"{name}={values[name]!r} must be at least {low}" for name, low in least.items() if not values[name] >= low
+        f"{name}={values[name]!r} must be a whole number, at least {low}"
+        for name, low in least.items()
+        if not isinstance(values[name], int | np.integer) or isinstance(values[name], bool) or values[name] < low
     ]
     filters = values["filters"]
     if isinstance(filters, str) or not filters or len(set(filters)) < len(filters) or not all(filters):

@@ -145,6 +145,7 @@ def statistics_of(levels: xr.Dataset) -> Iterator[tuple[int | str, int | str, di
         ``DETECTOR_MEDIAN``, ``DETECTOR_SIGMA``, ``DETECTOR_N``, and with amplifiers ``AMP_NAME_i``,
         ``AMP_MEDIAN_i``, ``AMP_SIGMA_i``, ``AMP_N_i`` of those that exist, and ``UNITS``; plain numbers and strings.
     """
+    levels = levels.transpose("detector", "amplifier", "exposure", ..., missing_dims="ignore")
     amplified = "amplifier" in levels["background"].dims
     names = [str(name) for name in levels["amplifier"].values] if amplified else []
     amplifiers = _good_cells(levels, "") if amplified else None
@@ -203,7 +204,11 @@ def _cell_labels(dims: Mapping[str, Any]) -> tuple[Any, Any]:
     if missing:
         msg = f"run: inputDims lack {offenders(missing)} in {dict(dims)}; each needs an exposure and a detector"
         raise MissingInputError(msg)
-    return dims["detector"], dims["exposure"]
+    cell = dims["detector"], dims["exposure"]
+    if not all(isinstance(label, int | str | np.integer) for label in cell):
+        msg = f"run: inputDims have detector {cell[0]!r} and exposure {cell[1]!r}; these are integers or names"
+        raise FlatnormError(msg)
+    return cell
 
 
 def _units_of(inputMDs: Sequence[Any], cells: Sequence[tuple[Any, Any]]) -> str | None:
@@ -283,7 +288,7 @@ class _Statistics:
             raise MissingInputError(msg)
         try:
             return float(value)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             msg = f"run: statistic {key} of {self._where} is {value!r}; it must be a number"
             raise FlatnormError(msg) from error
 
@@ -296,21 +301,38 @@ class _Statistics:
 
     def amplifier_numbers(self, amplifiers: Sequence[str]) -> dict[str, int]:
         """Place of each amplifier in the statistics, by its name; empty where they have no names."""
-        numbers: dict[str, int] = {}
-        while (name := self.value(f"AMP_NAME_{len(numbers)}")) is not None:
-            if str(name) in numbers:
-                msg = f"run: amplifier {name} is twice in the statistics of {self._where}"
-                raise FlatnormError(msg)
-            numbers[str(name)] = len(numbers)
-        unknown = [name for name in numbers if name not in amplifiers]
-        lacking = [name for name in amplifiers if name not in numbers] if numbers else []
+        measured = self._numbers("AMP_MEDIAN_", len(amplifiers))
+        named = {i: str(self.value(f"AMP_NAME_{i}")) for i in self._numbers("AMP_NAME_", len(amplifiers))}
+        if not named:
+            if set(measured) - set(range(len(amplifiers))):
+                msg = (
+                    f"run: {self._where} has statistics of {len(measured)} amplifiers without names, and the camera "
+                    f"has {len(amplifiers)}; is it the camera of these flats?"
+                )
+                raise MissingInputError(msg)
+            return {}
+        numbers = {name: i for i, name in named.items()}
+        nameless = [f"AMP_MEDIAN_{i}" for i in measured if i not in named]
+        if nameless or len(numbers) < len(named):
+            what = f"{offenders(nameless)} without AMP_NAME" if nameless else f"two amplifiers of {offenders(numbers)}"
+            msg = f"run: the statistics of {self._where} have {what}; name all amplifiers, each once, or none"
+            raise FlatnormError(msg)
+        unknown = [f"{name} is not in the camera" for name in numbers if name not in amplifiers]
+        lacking = [f"{name} was not measured" for name in amplifiers if name not in numbers]
         if unknown or lacking:
-            what = [f"{name} is not in the camera" for name in unknown] + [
-                f"{name} was not measured" for name in lacking
-            ]
-            msg = f"run: amplifiers of {self._where} differ between statistics and camera: {offenders(what)}"
+            what = offenders([*unknown, *lacking])
+            msg = f"run: amplifiers of {self._where} differ between statistics and camera: {what}"
             raise MissingInputError(msg)
         return numbers
+
+    def _numbers(self, start: str, expected: int) -> list[int]:
+        """Numbers that keys of this start have."""
+        if isinstance(self._holder, Mapping):
+            ends = (str(key).removeprefix(start) for key in self._holder if str(key).startswith(start))
+            found = sorted(int(end) for end in ends if end.isdecimal())
+        else:
+            found = list(range(expected + 1))
+        return [i for i in found if self.value(f"{start}{i}") is not None]
 
 
 def _exposure_coordinates(

@@ -103,3 +103,20 @@ def test_export_writes_the_yaml_that_rubin_reads(solution, tmp_path):
     with pytest.raises(fx.FlatnormError, match="solve it first"):
         fx.export(solution.drop_vars(["scales", "G"]), tmp_path / "none.yaml")
     assert not (tmp_path / "none.yaml").exists()
+
+
+def test_order_of_the_dims_does_not_matter():
+    ds = fx.simulate(n_detectors=3, n_amplifiers=2, n_exposures=3, seed=2)
+    exists = np.array([[True, True], [False, True], [True, True]])
+    ds = ds.assign_coords(exists=(("detector", "amplifier"), exists))
+    ds["background"] = ds.background.where(ds.exists)
+    sol = fx.solve(ds, uncertainty=None)
+    assert pack_scales(sol.transpose()) == pack_scales(sol)
+    assert list(pack_scales(sol)["expScale"][2]) == ["C01"]
+
+
+@pytest.mark.parametrize("given", [{1: ["C00"]}, {1: ["C00", "C01"]}, {1: ["X", "Y"], 2: ["C00", "C01"]}], ids=str)
+def test_names_that_are_not_the_solutions_are_refused(given):
+    sol = fx.solve(fx.simulate(n_detectors=2, n_amplifiers=2, n_exposures=3, seed=2), uncertainty=None)
+    with pytest.raises(fx.FlatnormError, match="are not those of the solution"):
+        pack_scales(sol, given)

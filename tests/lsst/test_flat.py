@@ -450,3 +450,24 @@ def test_units_survive_the_file_and_are_read_from_what_rubin_notes(tmp_path):
     assert Flat.read(tmp_path / "flat.fits").units == "electron"
     with pytest.raises(FlatnormError, match="units are 'nJy'; they must be adu or electron"):
         Flat.from_array(np.ones((2, 3)), units="nJy")
+
+
+def test_a_flipped_byte_is_found(tmp_path):
+    flat = Flat.from_array(
+        np.arange(6.0).reshape(2, 3), mask=np.eye(2, 3, dtype=bool), valid_polygon=[(0, 0), (0, 2), (2, 0)]
+    )
+    flat.write(tmp_path / "flat.fits")
+    whole = (tmp_path / "flat.fits").read_bytes()
+    for place in range(2880, len(whole), 149):
+        if whole[place : place + 1] in (b" ", b"\0"):  # padding, of which most says nothing
+            continue
+        damaged = bytearray(whole)
+        damaged[place] ^= 1
+        (tmp_path / "damaged.fits").write_bytes(damaged)
+        try:
+            read = Flat.read(tmp_path / "damaged.fits")
+        except ReadError:
+            continue
+        assert_array_equal(read.image, flat.image)
+        assert_array_equal(read.masks["BAD"], flat.masks["BAD"])
+        assert_array_equal(read.valid_polygon, flat.valid_polygon)

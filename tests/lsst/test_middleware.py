@@ -321,7 +321,7 @@ def test_a_repository_that_exists_learns_our_storage_classes_from_the_environmen
     fx.save(night, tmp_path / "levels.nc")
     ours = ("lsst", "ingest", tmp_path / "plain", tmp_path / "levels.nc", "--instrument", "Faulty")
     refused = call("flatnorm", *ours, status=2)
-    assert "does not know the storage classes of flatnorm-xr; set DAF_BUTLER_CONFIG_PATH" in refused
+    assert "does not know the storage classes FlatnormCamera, FlatnormStatistics; set DAF_BUTLER_CONFIG_PATH" in refused
     environment = {"DAF_BUTLER_CONFIG_PATH": str(PIPELINE.parents[1] / "configs")}
     assert "20 statistics of levels" in call("flatnorm", *ours, **environment)
     printed = call(

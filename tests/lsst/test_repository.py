@@ -233,9 +233,12 @@ BAD_LEVELS = {
     "nothing measured": (lambda: levels_with().map(lambda v: v * np.nan, keep_attrs=True), "no detector was measured"),
     "negative": (lambda: levels_with(exposure=[-1, 2]), "exposure ids must be from 0 to .* but are -1;"),
     "too large": (lambda: levels_with(detector=np.array([1, 2**64 - 1], "u8")), "detector ids must be .* 1844674407"),
-    "long": (lambda: levels_with(detector=["a" * 33, "b"]), "have over 32 characters .aaa"),
+    "long": (lambda: levels_with(detector=["a" * 33, "b"]), "have over 32 bytes .aaa"),
     "long exposure": (lambda: levels_with(exposure=["a" * 65, "b"]), "names of exposures have over 64"),
-    "alike": (lambda: levels_with(detector_name=("detector", ["A", "A"])), "names of detectors stand for two .A."),
+    "alike": (
+        lambda: levels_with(detector_name=("detector", ["A", "A"])),
+        "names of detectors would share their files .A.",
+    ),
     "long filter": (
         lambda: levels_with(physical_filter=("exposure", ["f" * 33, "r"])),
         "names of physical_filters have over 32",
@@ -426,3 +429,129 @@ def test_a_repository_that_does_not_know_our_storage_classes_is_told_how_to(tmp_
     Butler.makeRepo(str(tmp_path / "plain"))
     with pytest.raises(FlatnormError, match="DAF_BUTLER_CONFIG_PATH"):
         fill_repository(tmp_path / "plain", levels=first)
+
+
+@pytest.mark.parametrize(
+    ("coordinate", "names", "kind"),
+    [
+        ("exposure", ["flat 1", "flat_1"], "exposures"),
+        ("exposure", ["a/b", "a.b"], "exposures"),
+        ("physical_filter", ["a/b", "a_b"], "physical_filters"),
+    ],
+)
+def test_names_that_would_share_their_files_are_refused(tmp_path, coordinate, names, kind):
+    first, _ = nights()
+    alike = first.assign_coords({coordinate: ("exposure", names)})
+    with pytest.raises(FlatnormError, match=rf"names of {kind} would share their files .{names[0]}, {names[1]}."):
+        make_repository(tmp_path / "repo", levels=alike)
+    make_repository(tmp_path / "repo", levels=first.assign_coords({coordinate: ("exposure", [names[0], "z"])}))
+    second = first.assign_coords(exposure=["x", "y"]).assign_coords({coordinate: ("exposure", [names[1], "w"])})
+    with pytest.raises(FlatnormError, match=r"are these the same exposures|would share their files"):
+        fill_repository(tmp_path / "repo", levels=second)
+
+
+def test_a_number_that_another_exposure_has_as_its_name_is_refused(tmp_path):
+    first, _ = nights()
+    make_repository(tmp_path / "repo", levels=first.assign_coords(exposure=["101", "102"]))
+    with pytest.raises(FlatnormError, match=r"has exposures 0, 101, not 101; are these"):
+        fill_repository(tmp_path / "repo", levels=first.assign_coords(exposure=[101, 103]))
+
+
+def test_a_night_that_cannot_be_written_leaves_no_file(tmp_path, monkeypatch):
+    first, second = nights()
+    make_repository(tmp_path / "repo", levels=first)
+    files = sorted((tmp_path / "repo").rglob("*.yaml"))
+    before = everything_in(tmp_path / "repo")
+    put, number = Butler.put, iter(range(100))
+
+    def full_disk(self, *args, **kwargs):
+        if next(number) == 3:
+            msg = "Failed to serialize dataset"
+            raise RuntimeError(msg) from OSError(28, "No space left on device")
+        return put(self, *args, **kwargs)
+
+    butler_class = type(Butler.from_config(tmp_path / "repo"))
+    put = butler_class.put
+    monkeypatch.setattr(butler_class, "put", full_disk)
+    with pytest.raises(FlatnormError, match=r"dataset 4 of 4 cannot be written \(.*No space left.*\); none was put"):
+        fill_repository(tmp_path / "repo", levels=second)
+    monkeypatch.undo()
+    assert sorted((tmp_path / "repo").rglob("*.yaml")) == files
+    assert everything_in(tmp_path / "repo") == before
+    assert fill_repository(tmp_path / "repo", levels=second).datasets == 4
+
+
+def test_a_folder_that_another_program_fills_meanwhile_keeps_what_it_has(tmp_path, monkeypatch):
+    first, _ = nights()
+    (tmp_path / "repo").mkdir()
+    fill = repository._fill
+
+    def fill_and_be_overtaken(*args):
+        number = fill(*args)
+        (tmp_path / "repo" / "gen3.sqlite3").write_text("theirs")
+        return number
+
+    monkeypatch.setattr(repository, "_fill", fill_and_be_overtaken)
+    with pytest.raises(FlatnormError, match=r"gen3\.sqlite3 was made by another program meanwhile"):
+        make_repository(tmp_path / "repo", levels=first)
+    assert [child.name for child in (tmp_path / "repo").iterdir()] == ["gen3.sqlite3"]
+    assert (tmp_path / "repo" / "gen3.sqlite3").read_text() == "theirs"
+
+
+@pytest.mark.parametrize("damage", ["file", "yaml", "no registry", "damaged registry"])
+def test_what_is_no_repository_any_more_is_one_line(tmp_path, damage):
+    first, second = nights()
+    path = tmp_path / "repo"
+    make_repository(path, levels=first)
+    if damage == "file":
+        path = tmp_path / "levels.nc"
+        path.write_bytes(b"levels")
+    elif damage == "yaml":
+        (path / "butler.yaml").write_text("a: [")
+    elif damage == "no registry":
+        (path / "gen3.sqlite3").write_bytes(b"")
+    else:
+        (path / "gen3.sqlite3").write_bytes(b"\0" * 4096)
+    with pytest.raises(
+        FlatnormError, match=r"no Butler repository that can be opened|cannot be read or written"
+    ) as error:
+        fill_repository(path, levels=second)
+    assert "\n" not in str(error.value)
+
+
+def test_times_that_no_registry_holds_are_said_and_left_out(tmp_path):
+    first, _ = nights()
+    times = np.array(["1950-01-01T00:00:00", "2025-03-14T21:00:00"], dtype="datetime64[ns]")
+    odd = first.assign_coords(time=("exposure", times), exposure_time=("exposure", [15.0, 1e12]))
+    made = make_repository(tmp_path / "repo", levels=odd.drop_vars("night"))
+    assert any("no time that a registry can hold is known of exposures a" in remark for remark in made.remarks)
+    with opened(tmp_path / "repo") as butler:
+        records = {one.obs_id: one for one in butler.registry.queryDimensionRecords("exposure", instrument="lab")}
+    assert records["a"].timespan is None
+    assert records["b"].exposure_time is None
+    assert records["b"].day_obs == 20250314
+
+
+def test_names_that_cannot_be_printed_are_refused(tmp_path):
+    first, _ = nights()
+    for levels in (
+        first.assign_coords(detector=["S\0x", "S2", "S3"]),
+        first.assign_coords(amplifier=["A\0x", "B"]),
+        first.assign_coords(exposure=["e\n", "f"]),
+    ):
+        with pytest.raises(FlatnormError, match="have characters that cannot be printed"):
+            make_repository(tmp_path / "repo", levels=levels)
+    long = first.assign_coords(detector_type=("detector", ["T" * 40, "SCIENCE", "GUIDE"]))
+    assert make_repository(tmp_path / "repo", levels=long).detectors == 3
+
+
+def test_order_of_the_dims_does_not_matter(tmp_path):
+    first, _ = nights()
+    make_repository(tmp_path / "a", levels=first)
+    make_repository(tmp_path / "b", levels=first.transpose("exposure", "amplifier", "detector"))
+    with opened(tmp_path / "a") as a, opened(tmp_path / "b") as b:
+        for exposure in (0, 1):
+            for detector in (0, 1, 2):
+                where = {"instrument": "lab", "detector": detector, "exposure": exposure}
+                data = [one.get("flatStats", where, collections="lab/defaults") for one in (a, b)]
+                assert data[0] == data[1]

@@ -142,10 +142,13 @@ def test_flats_are_made_one_by_one():
 @pytest.mark.parametrize(
     ("arguments", "rule"),
     [
-        ({"n_detectors": 0, "pixels": 3}, "n_detectors=0 must be at least 1, pixels=3 must be at least 4"),
-        ({"n_amplifiers": 0}, "n_amplifiers=0 must be at least 1"),
+        (
+            {"n_detectors": 0, "pixels": 3},
+            "n_detectors=0 must be a whole number, at least 1, pixels=3 must be a whole number, at least 4",
+        ),
+        ({"n_amplifiers": 0}, "n_amplifiers=0 must be a whole number, at least 1"),
         ({"n_exposures": 0}, "n_exposures=0"),
-        ({"seed": -1}, "seed=-1 must be at least 0"),
+        ({"seed": -1}, "seed=-1 must be a whole number, at least 0"),
         ({"filters": []}, "filters=.. must be a list of different names"),
         ({"filters": "gr"}, "filters='gr'"),
         ({"filters": ["g", "g"]}, "filters="),

@@ -187,3 +187,54 @@ def test_units_are_what_the_statistics_say_or_what_is_asked_or_adu(levels, input
         levels_of([*statistics[:3], *electron[3:]], dims, camera, level="DETECTOR")
     in_electron = fx.make(levels.background.values, counts=levels.counts.values, units="electron")
     assert {one["UNITS"] for _, _, one in statistics_of(in_electron)} == {"electron"}
+
+
+AMPLIFIERS = {"AMP_MEDIAN_0": 1.0, "AMP_N_0": 9, "AMP_MEDIAN_1": 2.0, "AMP_N_1": 9}
+
+
+@pytest.mark.parametrize(
+    ("more", "error", "words"),
+    [
+        (
+            {"AMP_NAME_1": "A"},
+            fx.FlatnormError,
+            "AMP_MEDIAN_0 without AMP_NAME; name all amplifiers, each once, or none",
+        ),
+        ({"AMP_NAME_0": "A", "AMP_NAME_1": "A"}, fx.FlatnormError, "two amplifiers of A; name all"),
+        ({"AMP_NAME_0": "A", "AMP_NAME_1": "B", "AMP_NAME_3": "Z"}, KeyError, "Z is not in the camera"),
+        ({"AMP_MEDIAN_2": 3.0, "AMP_N_2": 9}, KeyError, "of 3 amplifiers without names, and the camera has 2"),
+    ],
+)
+def test_amplifiers_that_are_named_in_part_are_not_guessed(more, error, words):
+    with pytest.raises(error, match=words):
+        levels_of([{**AMPLIFIERS, **more}], [HERE], {1: ["A", "B"]}, level="AMP")
+
+
+@pytest.mark.parametrize(
+    ("statistics", "dims", "camera", "error", "words"),
+    [
+        ({"DETECTOR_MEDIAN": 10**400, "DETECTOR_N": 1}, HERE, {1: ["A"]}, fx.FlatnormError, "must be a number"),
+        (GOOD, {"detector": 1, "exposure": [7]}, {1: ["A"]}, fx.FlatnormError, "these are integers or names"),
+        (AMPLIFIERS, HERE, {1: [7, 8]}, fx.CameraError, "holds 7; an amplifier is a name, or has getName"),
+    ],
+)
+def test_odd_values_are_one_clear_line(statistics, dims, camera, error, words):
+    level = "AMP" if statistics is AMPLIFIERS else "DETECTOR"
+    with pytest.raises(error, match=words) as caught:
+        levels_of([statistics], [dims], camera, level=level)
+    assert "\n" not in str(caught.value)
+
+
+def test_names_of_detectors_and_exposures_are_kept(levels, inputs_of):
+    statistics, dims, _ = inputs_of(levels)
+    named = [{**one, "obs_id": f"e{one['exposure']}"} for one in dims]
+    camera = MosaicCamera.of_levels(levels, name="sim")
+    found = levels_of(statistics, named, camera, level="AMP")
+    assert found.detector_name.values.tolist() == levels.detector_name.values.tolist()
+    assert found.obs_id.values.tolist() == [f"e{exposure}" for exposure in levels.exposure.values]
+
+
+def test_levels_of_zero_and_below_are_handed_on_for_the_solve_to_flag():
+    quality = np.array([[0, int(fx.Flag.NON_POSITIVE)]], dtype="u4")
+    ds = fx.make([[5.0, -3.0]], counts=[[9, 9]], quality=quality)
+    assert [one["DETECTOR_MEDIAN"] for _, _, one in statistics_of(ds)] == [5.0, -3.0]
