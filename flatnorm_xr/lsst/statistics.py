@@ -101,22 +101,12 @@ def levels_of(
     if level == "AMP" and not columns:
         msg = f"run: the camera has no amplifiers on any of the {len(detectors)} detectors; set level to DETECTOR"
         raise FlatnormError(msg)
-    shape = (len(detectors), *((len(columns),) if level == "AMP" else ()), len(exposures))
-    values = _Cell(*(np.full(shape, fill) for fill in (np.nan, np.nan, 0.0)))  # type: ignore[arg-type]
-    at_detector = {label: i for i, label in enumerate(detectors)}
-    at_exposure = {label: j for j, label in enumerate(exposures)}
-    at_amplifier = {name: a for a, name in enumerate(columns)}
-    for statistics, (detector, exposure) in zip(inputMDs, cells, strict=True):
-        where = f"detector {detector} exposure {exposure}"
-        for name, cell in _cells(statistics, amplifiers.get(detector), where, needs_sigma):
-            middle = () if name is None else (at_amplifier[name],)
-            place = (at_detector[detector], *middle, at_exposure[exposure])
-            for array, value in zip(values, cell, strict=True):
-                array[place] = value  # type: ignore[index]
+    names = amplifiers if level == "AMP" else None
+    values = _gathered(inputMDs, cells, detectors, exposures, names, columns, needs_sigma=needs_sigma)
     coords: dict[str, Any] = {"detector": detectors, "exposure": exposures, **_exposure_coordinates(cells, inputDims)}
-    names = detector_names(camera, detectors)
-    if names is not None:
-        coords["detector_name"] = names
+    full_names = detector_names(camera, detectors)
+    if full_names is not None:
+        coords["detector_name"] = full_names
     if level == "AMP":
         coords |= {
             "amplifier": columns,
@@ -196,6 +186,32 @@ def _never_measured(levels: xr.Dataset) -> NDArray[np.bool_]:
         nothing = nothing & levels["detector_background"].isnull()
     rest = [dim for dim in nothing.dims if dim not in _DIMS]
     return np.asarray(nothing.all(rest).transpose(*_DIMS).values)
+
+
+def _gathered(
+    inputMDs: Sequence[Any],
+    cells: Sequence[tuple[Any, Any]],
+    detectors: Sequence[Any],
+    exposures: Sequence[Any],
+    amplifiers: Mapping[Any, Sequence[str]] | None,
+    columns: Sequence[str],
+    *,
+    needs_sigma: bool,
+) -> _Cell:
+    """Level, sigma and counts, each an array of (detector[, amplifier], exposure)."""
+    shape = (len(detectors), *(() if amplifiers is None else (len(columns),)), len(exposures))
+    values = _Cell(*(np.full(shape, fill) for fill in (np.nan, np.nan, 0.0)))  # type: ignore[arg-type]
+    at_detector = {label: i for i, label in enumerate(detectors)}
+    at_exposure = {label: j for j, label in enumerate(exposures)}
+    at_amplifier = {name: a for a, name in enumerate(columns)}
+    for statistics, (detector, exposure) in zip(inputMDs, cells, strict=True):
+        where = f"detector {detector} exposure {exposure}"
+        for name, cell in _cells(statistics, None if amplifiers is None else amplifiers[detector], where, needs_sigma):
+            middle = () if name is None else (at_amplifier[name],)
+            place = (at_detector[detector], *middle, at_exposure[exposure])
+            for array, value in zip(values, cell, strict=True):
+                array[place] = value  # type: ignore[index]
+    return values
 
 
 def _cell_labels(dims: Mapping[str, Any]) -> tuple[Any, Any]:

@@ -484,14 +484,14 @@ def test_a_night_that_cannot_be_written_leaves_no_file(tmp_path, monkeypatch):
 def test_a_folder_that_another_program_fills_meanwhile_keeps_what_it_has(tmp_path, monkeypatch):
     first, _ = nights()
     (tmp_path / "repo").mkdir()
-    fill = repository._fill
+    fill = repository.put_night
 
     def fill_and_be_overtaken(*args):
         number = fill(*args)
         (tmp_path / "repo" / "gen3.sqlite3").write_text("theirs")
         return number
 
-    monkeypatch.setattr(repository, "_fill", fill_and_be_overtaken)
+    monkeypatch.setattr(repository, "put_night", fill_and_be_overtaken)
     with pytest.raises(FlatnormError, match=r"gen3\.sqlite3 was made by another program meanwhile"):
         make_repository(tmp_path / "repo", levels=first)
     assert [child.name for child in (tmp_path / "repo").iterdir()] == ["gen3.sqlite3"]
