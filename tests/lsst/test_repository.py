@@ -14,7 +14,7 @@ from lsst.pipe.base import Instrument
 
 import flatnorm_xr as fx
 from flatnorm_xr.errors import FlatnormError
-from flatnorm_xr.lsst import repository
+from flatnorm_xr.lsst import registry, repository
 from flatnorm_xr.lsst.camera import MosaicCamera
 from flatnorm_xr.lsst.instrument import MeasuredCamera, SimulatedCamera, band_of
 from flatnorm_xr.lsst.repository import SEED, fill_repository, make_repository
@@ -265,7 +265,7 @@ def test_a_failure_in_the_middle_leaves_nothing_behind(tmp_path, monkeypatch, ex
     def interrupted(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(repository, "_put_datasets", interrupted)
+    monkeypatch.setattr(registry, "_put_datasets", interrupted)
     target = tmp_path / "r"
     if exists:
         target.mkdir()
