@@ -30,6 +30,14 @@ def levels(tmp_path):
     return fx.save(fx.simulate(n_detectors=3, n_exposures=8, seed=4), tmp_path / "levels.nc")
 
 
+def in_a_shell(line):
+    """Run a line as one would who has activated the environment."""
+    environment = os.environ | {"PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])}
+    return subprocess.run(
+        ["bash", "-c", line], capture_output=True, text=True, timeout=120, check=False, env=environment
+    )
+
+
 @pytest.mark.parametrize("name", FILES)
 def test_packaged_files_are_where_it_says(flatnorm, name):
     status, out, err = flatnorm("lsst", "path", name)
@@ -133,16 +141,10 @@ def test_the_lines_it_prints_can_be_pasted(flatnorm, tmp_path, levels):
     assert (status, err) == (0, "")
     assert "(+3 more)" in out
     (line,) = (line for line in out.splitlines() if line.lstrip().startswith("python -c"))
-    shown = subprocess.run(
-        ["bash", "-c", line.replace("python", f"'{sys.executable}'", 1)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    shown = in_a_shell(line)
     assert "bgModel" in shown.stdout, shown.stderr
     (line,) = (line for line in out.splitlines() if line.lstrip().startswith("pipetask run"))
-    words = subprocess.run(["bash", "-c", f"printf '%s\\n' {line}"], capture_output=True, text=True, check=True)
+    words = in_a_shell(f"printf '%s\\n' {line}")
     assert str(folder / "r") in words.stdout.splitlines()
     assert f"{FILES['pipeline']}#cpFlatNorm" in words.stdout.splitlines()
 
@@ -152,8 +154,7 @@ def test_the_printed_pipetask_line_adds_a_run_to_the_same_output(flatnorm, tmp_p
     pytest.importorskip("lsst.ctrl.mpexec", reason="pipetask is not installed")
     _, out, _ = flatnorm("lsst", "init", tmp_path / "r", "--levels", levels, "--instrument", "Toy", "--run", "--json")
     made = json.loads(out)
-    line = made["commands"]["run"].replace("pipetask", str(Path(sys.executable).parent / "pipetask"), 1)
-    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=120, check=False)
+    done = in_a_shell(made["commands"]["run"])
     assert done.returncode == 0, done.stderr
     from lsst.daf.butler import Butler
 
@@ -214,15 +215,7 @@ def test_one_more_night_is_put_and_the_command_that_runs_it_alone_is_told(flatno
     (line,) = (line for line in out.splitlines() if "pipetask run" in line)
     assert "-d \"instrument='Toy' AND exposure.day_obs IN (20250315)\"" in line
     alone = line.replace("pipetask run", "pipetask qgraph").removesuffix("-j 2").replace("--register-dataset-types", "")
-    environment = os.environ | {"PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])}
-    done = subprocess.run(
-        ["bash", "-c", f"{alone} --show inputs"],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        env=environment,
-    )
+    done = in_a_shell(f"{alone} --show inputs")
     assert done.returncode == 0, done.stderr
 
 
