@@ -1,0 +1,22 @@
+"""Colours, markers and hatches that all pictures share: told apart by colour-blind eyes, and in black and white."""
+
+from __future__ import annotations
+
+import numpy as np
+
+__all__ = ["COLOURS", "HATCHES", "HOLE", "MARKERS", "MMAG_PER_PERCENT", "SMALLEST_HATCHED", "SOLID", "WIDE"]
+
+MMAG_PER_PERCENT = 25 / np.log(10)
+"""2.5 log10 of a ratio, in mmag, for each percent of its natural logarithm."""
+
+WIDE = 10.0
+"""Largest over smallest value from which a scale is logarithmic."""
+
+# Okabe & Ito
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+HOLE = "0.78"
+HATCHES = ("////", "\\\\\\\\", "xxxx", "....", "++++", "oooo")
+SOLID = ("#D55E00", "#000000", "#CC79A7", "#009E73", "#E69F00", "#56B4E9")
+SMALLEST_HATCHED = 5.0
+"""Points of the shorter side of a cell below which it is filled instead."""

@@ -1,0 +1,27 @@
+"""What a picture needs of a dataset, and what it says when that is not there."""
+
+from __future__ import annotations
+
+import xarray as xr
+
+from flatnorm_xr.errors import FlatnormError, offenders
+
+__all__ = ["require", "require_dims"]
+
+
+def require(solution: xr.Dataset, name: str) -> None:
+    """Raise when the dataset is not a solution."""
+    if not isinstance(solution, xr.Dataset) or name not in solution:
+        msg = f"plot.{name}: the dataset has no {name}; solve it first: ds.flatnorm.solve()"
+        raise FlatnormError(msg)
+
+
+def require_dims(ds: xr.Dataset, name: str, *dims: str) -> None:
+    """Raise when a selection has dropped a dim that the picture is drawn along."""
+    if not isinstance(ds, xr.Dataset) or name not in ds:
+        return  # which `validate` says better
+    missing = [dim for dim in dims if dim not in ds[name].dims]
+    if missing:
+        selected = ", ".join(f"{dim}=[...]" for dim in missing)
+        msg = f"plot.{name}: the dataset has no dim {offenders(missing)}; select with a list: ds.sel({selected})"
+        raise FlatnormError(msg)
