@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from flatnorm_xr.camera.headers import FileHeaders, HduHeader
+from flatnorm_xr.camera.places import places_in_mosaic
 from flatnorm_xr.camera.profiles import Profile, match_all
 from flatnorm_xr.camera.rules import LEFT_OF_DATA, RIGHT_OF_DATA, Rule
 from flatnorm_xr.camera.sections import Section, parse_section
@@ -46,6 +47,8 @@ class Amplifier:
         Raw adu; NaN when not known.
     placeholder_gain : bool
         Whether the header gave a gain that means "unknown".
+    x, y, width, height : float
+        Centre and size in the focal plane, mm; NaN when not known.
     """
 
     name: str
@@ -57,6 +60,10 @@ class Amplifier:
     read_noise: float = nan
     saturation: float = nan
     placeholder_gain: bool = False
+    x: float = nan
+    y: float = nan
+    width: float = nan
+    height: float = nan
 
 
 @dataclass(frozen=True)
@@ -75,8 +82,8 @@ class Detector:
         Rows and columns of each HDU it is read from.
     trimmed_shape : tuple of int
         Rows and columns of its trimmed image; empty when its amplifiers' places in it are not known.
-    x, y : float
-        Centre in the focal plane, mm; NaN when not known.
+    x, y, width, height : float
+        Centre and size in the focal plane, mm; NaN when not known.
     """
 
     id: int | str
@@ -87,6 +94,8 @@ class Detector:
     trimmed_shape: tuple[int, ...] = ()
     x: float = nan
     y: float = nan
+    width: float = nan
+    height: float = nan
 
 
 @dataclass(frozen=True)
@@ -289,7 +298,7 @@ def _detector(label: int | str, hdus: Sequence[HduHeader], profile: Profile, pat
         msg = f"{path}: detector {label} has amplifier {offenders(twice)} twice; correct the rule amplifiers.name"
         raise CameraError(msg)
     placed, shape = _place(amplifiers, profile)
-    x, y = _position(hdus, placed, profile, path)
+    place, places = places_in_mosaic(hdus, placed, shape, profile, path)
     name, kind = (
         rule.find(first, path=path) if rule is not None else None
         for rule in (profile.detector.name, profile.detector.type)
@@ -298,11 +307,10 @@ def _detector(label: int | str, hdus: Sequence[HduHeader], profile: Profile, pat
         id=label,
         name="" if name is None else str(name),
         type="" if kind is None else str(kind),
-        amplifiers=tuple(placed),
+        amplifiers=tuple(replace(a, **one._asdict()) for a, one in zip(placed, places, strict=True)),
         shapes={hdu.index: hdu.shape for hdu in hdus},
         trimmed_shape=shape,
-        x=x,
-        y=y,
+        **place._asdict(),
     )
 
 
@@ -431,54 +439,3 @@ def _overlap(places: Sequence[Section], shape: tuple[int, ...]) -> bool:
         for i, a in enumerate(boxes)
         for b in boxes[:i]
     )
-
-
-def _position(
-    hdus: Sequence[HduHeader], amplifiers: Sequence[Amplifier], profile: Profile, path: str
-) -> tuple[float, float]:
-    """Centre of the detector in mm, or NaN."""
-    rules = profile.position
-    if not rules.known or rules.pixel_size is None:
-        return nan, nan
-    if rules.wcs is not None:
-        points = [
-            _wcs_point(hdu, a, rules.wcs, rules.origin, path) for hdu in hdus for a in amplifiers if a.hdu == hdu.index
-        ]
-    else:
-        points = [_section_point(hdu, profile, path) for hdu in hdus]
-    x, y = (
-        (min(point[axis] for point in points) + max(point[axis] for point in points)) / 2 * rules.pixel_size
-        for axis in (0, 1)
-    )
-    return (x, y) if isfinite(x) and isfinite(y) else (nan, nan)
-
-
-def _section_point(hdu: HduHeader, profile: Profile, path: str) -> tuple[float, float]:
-    rules = profile.position
-    value, size = (rule.find(hdu, path=path) if rule is not None else None for rule in (rules.section, rules.size))
-    where = f"{path}[{hdu.index}]"
-    section = parse_section(str(value), name="position", where=where) if value is not None else None
-    whole = parse_section(str(size), name="position.size", where=where) if size is not None else None
-    if section is None:
-        return nan, nan
-    origin = whole.centre if whole is not None else (0.0, 0.0)
-    return section.centre[0] - origin[0], section.centre[1] - origin[1]
-
-
-def _wcs_point(
-    hdu: HduHeader, amplifier: Amplifier, letter: str, origin: Sequence[float], path: str
-) -> tuple[float, float]:
-    """Focal plane pixel of the centre of an amplifier's data section, less the origin."""
-
-    def card(name: str, default: float) -> float:
-        value = hdu.get(f"{name}{letter}")
-        return default if value is None else float(value)
-
-    offset = [amplifier.data.centre[axis] - card(f"CRPIX{axis + 1}", 0.0) for axis in (0, 1)]
-    point = [
-        card(f"CRVAL{i + 1}", nan)
-        + card(f"CDELT{i + 1}", 1.0) * sum(card(f"PC{i + 1}_{j + 1}", float(i == j)) * offset[j] for j in (0, 1))
-        - origin[i]
-        for i in (0, 1)
-    ]
-    return point[0], point[1]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from flatnorm_xr.camera.files import Paths, find_files
-from flatnorm_xr.camera.geometry import Detector, Exposure, FileDescription, describe
+from flatnorm_xr.camera.geometry import Amplifier, Detector, Exposure, FileDescription, describe
 from flatnorm_xr.camera.headers import FileHeaders, read_headers
 from flatnorm_xr.camera.profiles import Profile, load_profile, recognise, why_recognised
 from flatnorm_xr.camera.times import known_scale
@@ -181,8 +181,7 @@ def _detector_dict(detector: Detector) -> dict[str, Any]:
         "id": detector.id,
         "name": detector.name,
         "type": detector.type,
-        "x": _number(detector.x),
-        "y": _number(detector.y),
+        **_place_dict(detector),
         "amplifiers": [
             {
                 "name": amplifier.name,
@@ -193,10 +192,15 @@ def _detector_dict(detector: Detector) -> dict[str, Any]:
                 "gain": _number(amplifier.gain),
                 "read_noise": _number(amplifier.read_noise),
                 "saturation": _number(amplifier.saturation),
+                **_place_dict(amplifier),
             }
             for amplifier in detector.amplifiers
         ],
     }
+
+
+def _place_dict(record: Detector | Amplifier) -> dict[str, float | None]:
+    return {name: _number(getattr(record, name)) for name in ("x", "y", "width", "height")}
 
 
 def _number(value: float) -> float | None:

@@ -19,6 +19,8 @@ __all__ = ["FileLevels", "Level", "assemble"]
 
 Label = int | str
 
+_PLACE = ("x", "y", "width", "height")
+
 
 @dataclass(frozen=True)
 class Level:
@@ -185,21 +187,22 @@ def _detector_coordinates(
     """Coordinates along detector (and amplifier): the first file that knows a value gives it."""
     row, layer = _index(detectors), _index(amplifiers or [""])
     texts = {name: [""] * len(detectors) for name in ("detector_name", "detector_type")}
-    places = {name: np.full(len(detectors), np.nan) for name in ("x", "y")}
-    electric = {name: np.full((len(detectors), len(layer)), np.nan) for name in ("gain", "read_noise")}
-    for one in files:
+    places = {name: np.full(len(detectors), np.nan) for name in _PLACE}
+    of_units = {name: np.full((len(detectors), len(layer)), np.nan) for name in ("gain", "read_noise", *_PLACE)}
+    # a damaged file may lack amplifiers, and what is left of its detector lies elsewhere
+    for one in sorted(files, key=lambda one: bool(one.file.damage)):
         for detector in one.file.detectors:
             i = row[detector.id]
             texts["detector_name"][i] = texts["detector_name"][i] or detector.name
             texts["detector_type"][i] = texts["detector_type"][i] or detector.type
             _first_known(places, i, detector)
             for amplifier in detector.amplifiers:
-                _first_known(electric, (i, layer[amplifier.name]), amplifier)
+                _first_known(of_units, (i, layer[amplifier.name]), amplifier)
     known = {name: np.array(values) for name, values in texts.items() if any(values)}
     known |= {name: values for name, values in places.items() if np.isfinite(values).any()}
-    for name, values in electric.items():
-        if np.isfinite(values).any():
-            known[name] = values if amplifiers else values[:, 0]
+    for name, values in of_units.items():
+        if np.isfinite(values).any() and (amplifiers or name not in _PLACE):
+            known[f"amplifier_{name}" if name in _PLACE else name] = values if amplifiers else values[:, 0]
     return known
 
 

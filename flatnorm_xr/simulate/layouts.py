@@ -56,6 +56,11 @@ class Detector:
         dx, dy = (u - (self.size[0] + 1) / 2) * self.pixel[0], (v - (self.size[1] + 1) / 2) * self.pixel[1]
         return (self.x - dy, self.y + dx) if self.turned else (self.x + dx, self.y + dy)
 
+    def extent(self, shape: tuple[int, int]) -> tuple[float, float]:
+        """Width and height in the focal plane (mm) of a part of ``shape`` rows and columns of the CCD."""
+        rows, columns = shape[0] * self.pixel[1], shape[1] * self.pixel[0]
+        return (rows, columns) if self.turned else (columns, rows)
+
 
 @dataclass(frozen=True)
 class Electronics:

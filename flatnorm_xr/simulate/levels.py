@@ -28,6 +28,9 @@ CLIPPED_FRACTION = 0.0027
 PITCH = 42.0
 """Distance between neighbouring detectors, mm."""
 
+SIDE = 40.0
+"""Width and height of a detector, mm."""
+
 
 def simulate(
     *,
@@ -80,7 +83,9 @@ def simulate(
         ``background``, ``sigma`` (adu), ``counts`` on (detector[, amplifier], exposure); ``true_E`` (exposure) in adu
         and ``true_G`` (detector[, amplifier]) in the default gauge: the mean of ``true_G``, each unit weighted by its
         total counts over its measured cells, is 1, and ``true_E`` carries the factor. Coordinates time,
-        exposure_time, physical_filter, night, lamp, observation_type, detector_name, x, y, gain, read_noise.
+        exposure_time, physical_filter, night, lamp, observation_type, detector_name, x, y, width, height, gain,
+        read_noise, and the places of amplifiers: two rows of them in a detector when they are even and at least four,
+        else side by side.
 
     Raises
     ------
@@ -249,6 +254,8 @@ def _coordinates(
         "detector_name": np.array([f"S{r}{c}" for r, c in zip(row, column, strict=True)]),
         "x": (column - column.max() / 2) * PITCH,
         "y": (row - row.max() / 2) * PITCH,
+        "width": np.full(n_detectors, SIDE),
+        "height": np.full(n_detectors, SIDE),
         "time": start + np.arange(n_exposures) * np.timedelta64(60, "s"),
         "exposure_time": np.full(n_exposures, 15.0),
         "physical_filter": np.full(n_exposures, "r"),
@@ -258,4 +265,18 @@ def _coordinates(
     }
     if n_amplifiers:
         coords["amplifier"] = np.array([f"C{a:02d}" for a in range(n_amplifiers)])
+        coords |= _amplifier_places(coords["x"], coords["y"], n_amplifiers)
     return coords
+
+
+def _amplifier_places(x: NDArray[Any], y: NDArray[Any], n_amplifiers: int) -> dict[str, NDArray[np.float64]]:
+    n_rows = 2 if n_amplifiers >= 4 and n_amplifiers % 2 == 0 else 1
+    n_columns = n_amplifiers // n_rows
+    row, column = np.divmod(np.arange(n_amplifiers), n_columns)
+    shape = x.size, n_amplifiers
+    return {
+        "amplifier_x": x[:, None] + ((column + 0.5) / n_columns - 0.5) * SIDE,
+        "amplifier_y": y[:, None] + ((row + 0.5) / n_rows - 0.5) * SIDE,
+        "amplifier_width": np.full(shape, SIDE / n_columns),
+        "amplifier_height": np.full(shape, SIDE / n_rows),
+    }

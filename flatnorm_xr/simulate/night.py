@@ -92,9 +92,10 @@ def simulate_night(
         measurement to compare in its gauge. true_G is NaN for a dead or unlit amplifier, and where ``exists`` is
         False. true_E of a saturated exposure is its light, which its pixels do not show; that of an exposure with the
         lamp off is 0. Coordinates time (that of the headers to a millisecond), exposure_time, physical_filter, night,
-        observation_type, path ("" where a file or HDU was lost), detector_name, x, y, gain and read_noise (true, not
-        the header's), for LSSTCam detector_type, and exists where ragged. The attribute ``faults`` is a JSON table of
-        what was broken, ``comment`` says it in sentences.
+        observation_type, path ("" where a file or HDU was lost), detector_name, gain and read_noise (true, not
+        the header's), places of detectors and amplifiers (x, y, width, height, amplifier_x, ...), for LSSTCam
+        detector_type, and exists where ragged. The attribute ``faults`` is a JSON table of what was broken,
+        ``comment`` says it in sentences.
 
     Raises
     ------
@@ -267,6 +268,27 @@ def _on_units(night: Night, value: Callable[[Detector, int], float]) -> tuple[li
     return ["detector", "amplifier"], np.array(values)
 
 
+def _places(night: Night) -> dict[str, Any]:
+    """Centres and sizes of detectors and amplifiers in the focal plane."""
+
+    def centre(d: Detector, k: int) -> tuple[float, float]:
+        u, v = (np.array(end) for end in d.taps[k].ccd.centre)
+        x, y = d.place(u, v)
+        return float(x), float(y)
+
+    sizes = [d.extent((d.size[1], d.size[0])) for d in night.science]
+    return {
+        "x": ("detector", [d.x for d in night.science]),
+        "y": ("detector", [d.y for d in night.science]),
+        "width": ("detector", [size[0] for size in sizes]),
+        "height": ("detector", [size[1] for size in sizes]),
+        "amplifier_x": _on_units(night, lambda d, k: centre(d, k)[0]),
+        "amplifier_y": _on_units(night, lambda d, k: centre(d, k)[1]),
+        "amplifier_width": _on_units(night, lambda d, k: d.extent(d.taps[k].ccd.shape)[0]),
+        "amplifier_height": _on_units(night, lambda d, k: d.extent(d.taps[k].ccd.shape)[1]),
+    }
+
+
 def _coordinates(night: Night, paths: dict[tuple[int | str, int], Path]) -> dict[str, Any]:
     science, exposures, camera = night.science, night.exposures, night.camera
     names = [
@@ -285,8 +307,7 @@ def _coordinates(night: Night, paths: dict[tuple[int | str, int], Path]) -> dict
         "observation_type": ("exposure", [camera.observation_type] * len(exposures)),
         "path": (["detector", "exposure"], names),
         "detector_name": ("detector", [d.name for d in science]),
-        "x": ("detector", [d.x for d in science]),
-        "y": ("detector", [d.y for d in science]),
+        **_places(night),
         "gain": _on_units(night, lambda d, k: night.electronics[d.label][k].gain),
         "read_noise": _on_units(night, lambda d, k: night.electronics[d.label][k].read_noise),
     }

@@ -203,3 +203,43 @@ def test_place_of_an_lsst_sensor_agrees_with_the_raft_grid(headers: Path) -> Non
     (detector,) = file.detectors
     assert detector.x == pytest.approx(-127 - 42.25, abs=0.1)
     assert detector.y == pytest.approx(-2 * 127 + 42.25, abs=0.1)
+
+
+def place(record: Any) -> tuple[float, float, float, float]:
+    """Centre and size of a detector or amplifier, mm."""
+    return record.x, record.y, record.width, record.height
+
+
+def test_halves_of_a_decam_ccd(headers: Path) -> None:
+    # DETSEC [12289:14336,1:4096], DETSECA [13313:14336,1:4096] in DETSIZE [1:29400,1:29050], pixels of 15 um
+    (found,) = from_merged(headers / "decam.yaml").detectors
+    a, b = found.amplifiers
+    assert (found.width, found.height) == pytest.approx((30.72, 61.44))
+    assert place(a) == pytest.approx(((13824.5 - 14700.5) * 0.015, (2048.5 - 14525.5) * 0.015, 15.36, 61.44))
+    assert place(b) == pytest.approx(((12800.5 - 14700.5) * 0.015, (2048.5 - 14525.5) * 0.015, 15.36, 61.44))
+
+
+def test_halves_of_a_megaprime_ccd_that_is_mirrored(headers: Path) -> None:
+    # DETSEC [8394:6347,19353:14742]; DETSECA [8394:7371,...] is the right half though CSECA is [1:1024,...]
+    a, b = from_merged(headers / "megaprime.yaml").detectors[0].amplifiers
+    assert place(a) == pytest.approx((((8394 + 7371) / 2 - 11610) * 0.0135, 99.495, 13.824, 62.262))
+    assert b.x == pytest.approx(((6347 + 7370) / 2 - 11610) * 0.0135)
+
+
+def test_segments_of_an_lsst_sensor_are_turned(headers: Path) -> None:
+    # the file has 4 of the 16 segments, at three corners of the CCD; x of the CCD runs along y of the focal plane
+    (found,) = described(FileHeaders.from_headers(cards(headers / "lsstcam-R10-S02.txt"))).detectors
+    assert (found.width, found.height) == pytest.approx((40.0, 40.72), abs=0.02)
+    s10, s11, s07, s00 = map(place, found.amplifiers)
+    for one in (s10, s11, s07, s00):
+        assert (one[2], one[3]) == pytest.approx((20.0, 5.09))
+    assert s11[1] - s10[1] == pytest.approx(5.09)
+    assert s10[1] == s00[1]
+    assert s07[1] - s00[1] == pytest.approx(7 * 5.09)
+    assert s10[0] - s00[0] == pytest.approx(20.0, abs=0.02)
+    assert s07[0] == s00[0]
+
+
+def test_hsc_has_no_place(headers: Path) -> None:
+    (found,) = from_merged(headers / "hsc.yaml").detectors
+    assert np.isnan([place(found), *map(place, found.amplifiers)]).all()

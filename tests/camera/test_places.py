@@ -1,0 +1,175 @@
+"""Where detectors and amplifiers lie: in real headers, in simulated nights, and through tables and files."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+from astropy.io import fits
+
+import flatnorm_xr as fx
+from flatnorm_xr.camera.geometry import Amplifier, Detector, describe
+from flatnorm_xr.camera.headers import FileHeaders
+from flatnorm_xr.camera.places import Place
+from flatnorm_xr.camera.profiles import load_profile
+
+PLACES = ("x", "y", "width", "height")
+
+
+def ccd(**cards: Any) -> fits.Header:
+    """One DECam CCD of 20 x 20 pixels, amplifier B left of A, at the centre of a mosaic of 40 x 100."""
+    header = fits.Header([("XTENSION", "IMAGE"), ("NAXIS", 2), ("NAXIS1", 20), ("NAXIS2", 20)])
+    header.extend([("INSTRUME", "DECam"), ("EXPNUM", 7), ("CCDNUM", 1), ("DETPOS", "S1")])
+    sections = {"A": "[11:20,1:20]", "B": "[1:10,1:20]"}
+    for amplifier, section in sections.items():
+        header[f"DATASEC{amplifier}"] = header[f"CCDSEC{amplifier}"] = section
+    header.update({"DETSEC": "[11:30,41:60]", "DETSIZE": "[1:40,1:100]", **cards})
+    return header
+
+
+def detector(profile: str = "decam", **cards: Any) -> Detector:
+    headers = FileHeaders.from_headers([fits.Header([("SIMPLE", True), ("NAXIS", 0)]), ccd(**cards)])
+    return describe(headers, profile=load_profile(profile)).detectors[0]
+
+
+def place(record: Amplifier | Detector) -> Place:
+    return Place(*(getattr(record, name) for name in PLACES))
+
+
+def tiles(ds: xr.Dataset, label: object) -> np.ndarray[Any, Any]:
+    """Left, right, bottom, top of the amplifiers of one detector that have a place."""
+    one = ds.sel(detector=label)
+    x, y, width, height = (one[f"amplifier_{name}"].values for name in PLACES)
+    boxes = np.stack([x - width / 2, x + width / 2, y - height / 2, y + height / 2], axis=1)
+    return boxes[np.isfinite(x)]
+
+
+def test_amplifiers_are_the_halves_of_their_detector() -> None:
+    found = detector()
+    a, b = found.amplifiers
+    assert place(found) == pytest.approx((0, 0, 0.3, 0.3))
+    assert place(a) == pytest.approx((0.075, 0, 0.15, 0.3))
+    assert place(b) == pytest.approx((-0.075, 0, 0.15, 0.3))
+
+
+def test_a_reversed_section_mirrors_the_amplifiers() -> None:
+    a, b = detector(DETSEC="[30:11,60:41]").amplifiers
+    assert (place(a).x, place(b).x) == pytest.approx((-0.075, 0.075))
+
+
+def test_binning_does_not_move_anything() -> None:
+    assert place(detector(DETSEC="[21:60,81:120]", DETSIZE="[1:80,1:200]").amplifiers[0]) == pytest.approx(
+        (0.15, 0, 0.3, 0.6)
+    )
+
+
+@pytest.mark.parametrize(
+    "cards",
+    [
+        pytest.param({"DETSEC": "[11:30,41:100]"}, id="another shape"),
+        pytest.param({"CCDSECB": "[1:11,1:20]"}, id="overlapping sections"),
+    ],
+)
+def test_amplifiers_whose_sections_do_not_fit_are_unknown(cards: dict[str, str]) -> None:
+    found = detector(**cards)
+    assert np.isfinite(place(found)).all()
+    assert np.isnan([place(amplifier) for amplifier in found.amplifiers]).all()
+
+
+def test_without_a_section_of_the_mosaic_nothing_is_known() -> None:
+    found = detector(DETSEC="[0:0,0:0]")
+    assert np.isnan([place(found), *map(place, found.amplifiers)]).all()
+
+
+def test_sections_of_amplifiers_in_the_mosaic() -> None:
+    """One HDU an amplifier, each with its own section of the mosaic."""
+    given = load_profile("lsstcam")
+    rules = replace(
+        load_profile("decam").position,
+        pixel_size=0.1,
+    )
+    primary = fits.Header([("NAXIS", 0), ("RAFTBAY", "R22"), ("CCDSLOT", "S11"), ("DAYOBS", "20230224"), ("SEQNUM", 1)])
+    images = []
+    for k, section in enumerate(("[1:10,1:20]", "[11:20,1:20]")):
+        header = fits.Header([("XTENSION", "IMAGE"), ("NAXIS", 2), ("NAXIS1", 10), ("NAXIS2", 20)])
+        header.extend([("EXTNAME", f"Segment1{k}"), ("DATASEC", "[1:10,1:20]"), ("DETSEC", section)])
+        header["DETSIZE"] = "[1:20,1:20]"
+        images.append(header)
+    headers = FileHeaders.from_headers([primary, *images])
+    (found,) = describe(headers, profile=replace(given, position=rules)).detectors
+    assert place(found) == pytest.approx((0, 0, 2, 2))
+    assert [place(amplifier).x for amplifier in found.amplifiers] == pytest.approx([-0.5, 0.5])
+
+
+@pytest.fixture(scope="module", params=["decam", "lsstcam"])
+def night(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[xr.Dataset, xr.Dataset]:
+    folder = tmp_path_factory.mktemp(request.param)
+    ragged = request.param == "lsstcam"
+    truth = fx.simulate_night(folder, camera=request.param, n_exposures=2, faults=False, ragged=ragged)
+    return truth, fx.measure(sorted(map(str, folder.glob("*.fits"))), progress=False)
+
+
+def test_places_measured_are_the_true_ones(night: tuple[xr.Dataset, xr.Dataset]) -> None:
+    truth, measured = night
+    truth = truth.sel(detector=measured.detector, amplifier=measured.amplifier)
+    for name in (*PLACES, *(f"amplifier_{name}" for name in PLACES)):
+        np.testing.assert_allclose(measured[name], truth[name], atol=1e-6, err_msg=name)
+        assert measured[name].attrs["units"] == "mm"
+        assert measured[name].dims == truth[name].dims
+
+
+def test_amplifiers_tile_their_detector(night: tuple[xr.Dataset, xr.Dataset]) -> None:
+    for ds in night:
+        for label in ds.detector.values:
+            boxes = tiles(ds, label)
+            one = ds.sel(detector=label)
+            assert boxes.shape[0] == (int(one.exists.sum()) if "exists" in ds.coords else ds.sizes["amplifier"])
+            area = (boxes[:, 1] - boxes[:, 0]) @ (boxes[:, 3] - boxes[:, 2])
+            assert area == pytest.approx(float(one.width * one.height))
+            assert boxes[:, 1].max() - boxes[:, 0].min() == pytest.approx(float(one.width))
+            assert (boxes[:, 0].min() + boxes[:, 1].max()) / 2 == pytest.approx(float(one.x), abs=1e-6)
+            for i, a in enumerate(boxes):
+                for b in boxes[:i]:
+                    apart = max(a[0] - b[1], b[0] - a[1], a[2] - b[3], b[2] - a[3])
+                    assert apart > -1e-6
+
+
+def test_padding_has_no_place(night: tuple[xr.Dataset, xr.Dataset]) -> None:
+    for ds in night:
+        if "exists" in ds.coords:
+            np.testing.assert_array_equal(np.isfinite(ds.amplifier_x), ds.exists)
+
+
+def test_a_camera_without_positions_has_no_places(tmp_path: Path) -> None:
+    truth = fx.simulate_night(tmp_path, camera="hsc", n_exposures=1, faults=False)
+    measured = fx.measure(str(tmp_path / "*.fits"), progress=False)
+    assert not {*PLACES, *(f"amplifier_{name}" for name in PLACES)} & set(measured.coords)
+    assert {*PLACES} <= set(truth.coords)
+
+
+def test_places_survive_a_file_and_a_table(tmp_path: Path) -> None:
+    ds = fx.simulate(n_detectors=3, n_amplifiers=4, n_exposures=2)
+    xr.testing.assert_identical(fx.open(fx.save(ds, tmp_path / "a.nc")), ds)
+    fx.export(ds, tmp_path / "a.csv")
+    back = fx.read_table(tmp_path / "a.csv", units="adu")
+    for name in (*PLACES, *(f"amplifier_{name}" for name in PLACES)):
+        xr.testing.assert_identical(back[name].variable, ds[name].variable)
+
+
+def test_places_of_detectors_survive_the_solve_of_detectors() -> None:
+    ds = fx.simulate(n_detectors=3, n_amplifiers=4, n_exposures=2)
+    solution = fx.solve(ds, level="detector")
+    xr.testing.assert_identical(solution.width.variable, ds.width.variable)
+    assert "amplifier_x" not in solution.coords
+
+
+@pytest.mark.parametrize(("n", "rows"), [(1, 1), (2, 1), (3, 1), (4, 2), (16, 2)])
+def test_simulated_amplifiers_split_their_detector(n: int, rows: int) -> None:
+    ds = fx.simulate(n_detectors=2, n_amplifiers=n, n_exposures=1)
+    boxes = tiles(ds, 2)
+    assert len(np.unique(boxes[:, 2])) == rows
+    assert (boxes[:, 1] - boxes[:, 0]) @ (boxes[:, 3] - boxes[:, 2]) == pytest.approx(1600)
