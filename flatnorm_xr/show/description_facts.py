@@ -1,0 +1,262 @@
+"""What a description says of a dataset, gathered so that nothing in the dataset can make it fail."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import xarray as xr
+
+from flatnorm_xr.errors import SchemaError, offenders
+from flatnorm_xr.flags import Flag
+from flatnorm_xr.model.validate import validate
+from flatnorm_xr.show.looks import MMAG_PER_PERCENT
+from flatnorm_xr.show.summary import PARTS, without_level
+
+__all__ = ["Facts", "facts_of", "next_step_of", "rows_from", "title_of", "warnings_from"]
+
+LARGE = 10_000_000
+"""Bytes of a dataset from which on values that are not in memory are left where they are."""
+
+Kind = Literal["levels", "solution", "diagnosis", "other"]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of a dataset."""
+
+    kind: Kind
+    values: dict[str, Any] = field(default_factory=dict)
+    """As `summary` gives them; less where the dataset is broken or not in memory."""
+    lost: dict[str, list[str]] = field(default_factory=dict)
+    """Units and exposures without a usable level."""
+    problems: tuple[str, ...] = ()
+    """What keeps the dataset from being used."""
+    unloaded: tuple[str, ...] = ()
+    """Variables whose values were not looked at."""
+    size: int = 0
+    """Bytes of those."""
+
+
+def facts_of(ds: Any) -> Facts:
+    """Find out what there is to say of a dataset; of one that is large only what is in memory. Never raises."""
+    if not isinstance(ds, xr.Dataset):
+        return Facts("other", problems=(f"it is of type {type(ds).__name__}, not an xarray.Dataset",))
+    unloaded = _unloaded(ds)
+    if "background" not in ds:
+        if "verdict" in ds.attrs and "sentence" in ds:
+            return Facts("diagnosis", values={**_text_attributes(ds), "tests": ds.sizes.get("test", 0)})
+        found = offenders(ds.data_vars) or "nothing"
+        return Facts("other", problems=(f"no variable background, which holds the levels; there is {found}",))
+    problems: list[str] = []
+    if not unloaded:
+        try:
+            validate(ds, caller="")
+        except SchemaError as error:
+            problems.append(str(error).removeprefix(": "))
+        except Exception as error:
+            problems.append(f"the dataset cannot be checked ({type(error).__name__})")
+    values = _values_of(ds, unloaded)
+    lost: dict[str, list[str]] = {}
+    with contextlib.suppress(Exception):
+        if not {"background", "quality", "exists", "E", "G"} & set(unloaded):
+            lost = without_level(ds)
+    kind: Kind = "solution" if "E" in ds and "G" in ds else "levels"
+    size = sum(ds.variables[name].nbytes for name in unloaded)
+    return Facts(kind, values, lost, tuple(problems), unloaded, size)
+
+
+def _unloaded(ds: xr.Dataset) -> tuple[str, ...]:
+    """Variables that a large dataset does not hold in memory."""
+    if ds.nbytes <= LARGE:
+        return ()
+    return tuple(str(name) for name, variable in ds.variables.items() if not variable._in_memory)
+
+
+def _values_of(ds: xr.Dataset, unloaded: tuple[str, ...]) -> dict[str, Any]:
+    values = _text_attributes(ds)
+    for part in PARTS:
+        if any(name not in ds for name in part.reads) or {*part.reads, *part.may_read} & set(unloaded):
+            continue
+        # a part that a broken dataset does not allow is left out; what is wrong with it is said by `validate`
+        with contextlib.suppress(Exception):
+            values |= part.tell(ds)
+    return values
+
+
+def _text_attributes(ds: xr.Dataset) -> dict[str, Any]:
+    return {name: str(ds.attrs[name]) for name in ("title", "verdict") if ds.attrs.get(name)}
+
+
+def title_of(facts: Facts) -> str:
+    """Say what it is, and of which camera."""
+    if facts.kind == "other":
+        return "not a dataset of flatnorm"
+    if facts.kind == "diagnosis":
+        return "diagnosis of a solution"
+    camera = f" of {_one_line(facts.values['camera'])}" if "camera" in facts.values else ""
+    if facts.kind == "levels":
+        return f"levels{camera}, measured, not solved"
+    return f"solution{camera}" + (", diagnosed" if "verdict" in facts.values else "")
+
+
+def rows_from(facts: Facts) -> tuple[tuple[str, str], ...]:
+    """Names and values, in the order in which they are read."""
+    values = facts.values
+    rows = {
+        "missing": "; ".join(facts.problems) if facts.kind == "other" else "",
+        "units": _units(values),
+        "exposures": _exposures(values),
+        "levels": _levels(values),
+        "method": _method(values),
+        "weights": values.get("weights", ""),
+        "gauge": values.get("gauge", ""),
+        "fit": _fit(values),
+        "E": _vector(values, "E"),
+        "G": _vector(values, "G"),
+        "rejected": _rejected(values),
+        "flags": ", ".join(f"{name} {_number(count)}" for name, count in _shown_flags(values).items()),
+        "dead": _dead(facts.lost),
+        "verdict": values.get("verdict", ""),
+        "tests": str(values["tests"]) if facts.kind == "diagnosis" else "",
+        "not loaded": f"{offenders(facts.unloaded)}: {facts.size / 1e6:,.0f} MB" if facts.unloaded else "",
+    }
+    return tuple((name, _one_line(value)) for name, value in rows.items() if value)
+
+
+def warnings_from(facts: Facts) -> tuple[str, ...]:
+    """List what deserves a look before anything is done with the dataset."""
+    values, warnings = facts.values, []
+    if facts.kind != "other":
+        warnings += facts.problems
+    if values.get("cells", {}).get("measured") == 0:
+        warnings.append("no cell has a level")
+    converged = values.get("converged", 1)
+    if isinstance(converged, dict):
+        failed = [group for group, done in converged.items() if not done]
+        if failed:
+            warnings.append(f"the solver did not converge in group {offenders(failed)}")
+    elif not converged:
+        warnings.append("the solver did not converge")
+    if "connected sets" in values:
+        sets = values["connected sets"]
+        warnings.append(f"{sets} sets of units share no exposure; the ratio between them was not measured")
+    return tuple(_one_line(warning) for warning in warnings)
+
+
+def next_step_of(facts: Facts) -> str:
+    """Line of Python to type next."""
+    if facts.kind == "diagnosis":
+        return "print(flatnorm_xr.describe(ds))"
+    if facts.kind == "solution":
+        return "sol.flatnorm.plot.residual()" if "verdict" in facts.values else "sol.flatnorm.diagnose()"
+    if facts.kind == "other":
+        return 'ds = flatnorm_xr.read_table("levels.csv")'
+    if facts.problems:
+        return "ds.flatnorm.validate()"
+    if facts.values.get("cells", {}).get("measured") == 0:
+        return "ds.flatnorm.plot.background()"
+    by = 'by="physical_filter"' if len(facts.values.get("filters", ())) > 1 else ""
+    return f"sol = ds.flatnorm.solve({by})"
+
+
+def _units(values: dict[str, Any]) -> str:
+    sizes = values.get("sizes", {})
+    detectors = sizes.get("detector")
+    if detectors is None:
+        return ""
+    if "amplifier" not in sizes:
+        return _counted(detectors, "detector")
+    amplifiers = values.get("units")
+    known = _counted(amplifiers, "amplifier") if amplifiers is not None else f"up to {sizes['amplifier']} amplifiers"
+    return f"{known} of {_counted(detectors, 'detector')}"
+
+
+def _exposures(values: dict[str, Any]) -> str:
+    number = values.get("sizes", {}).get("exposure")
+    parts = [] if number is None else [_number(number)]
+    if values.get("filters"):
+        parts.append(f"filter{'s'[: len(values['filters']) - 1]} {offenders(values['filters'])}")
+    nights = values.get("nights", [])
+    if nights:
+        parts.append(f"night {nights[0]}" if len(nights) == 1 else f"{len(nights)} nights, {nights[0]} to {nights[-1]}")
+    elif "times" in values:
+        parts.append(f"{values['times']['first']} to {values['times']['last']} UTC")
+    return ", ".join(parts)
+
+
+def _levels(values: dict[str, Any]) -> str:
+    cells = values.get("cells")
+    if not cells:
+        return ""
+    if cells["measured"] == cells["of"]:
+        return f"all {_number(cells['of'])} measured"
+    return f"{_number(cells['measured'])} of {_number(cells['of'])} measured"
+
+
+def _method(values: dict[str, Any]) -> str:
+    words = [str(values["method"])] if "method" in values else []
+    words += [f"model {values['model']}"] if "model" in values else []
+    if values.get("robust") not in (None, "none"):
+        words.append(f"robust ({values['robust']})")
+    if values.get("uncertainty") not in (None, "none"):
+        words.append(f"errors by {values['uncertainty']}")
+    return ", ".join(words)
+
+
+def _fit(values: dict[str, Any]) -> str:
+    rms = values.get("rms_residual")
+    if rms is None:
+        return ""
+    if isinstance(rms, dict):
+        return "rms residual " + offenders(f"{_relative(value)} in {group}" for group, value in rms.items())
+    steps = values.get("iterations")
+    done = f", converged in {steps} iteration{'s'[: steps != 1]}" if values.get("converged") and steps else ""
+    return f"rms residual {_relative(rms)}{done}"
+
+
+def _relative(value: float) -> str:
+    return f"{100 * value:.3g} % ({100 * MMAG_PER_PERCENT * value:.3g} mmag)"
+
+
+def _vector(values: dict[str, Any], name: str) -> str:
+    found = values.get(name)
+    if not found:
+        return ""
+    if found["smallest"] is None:
+        return "unknown"
+    units = f" {found['units']}" if "units" in found else ""
+    error = values.get("typical relative error", {}).get(name)
+    typical = f", typical error {_relative(error)}" if error is not None else ""
+    return f"{found['smallest']:.6g} to {found['largest']:.6g}{units}{typical}"
+
+
+def _rejected(values: dict[str, Any]) -> str:
+    found = values.get("rejected")
+    if found is None:
+        return ""
+    return ", ".join(f"{name} {_number(count)}" for name, count in found.items()) or "nothing"
+
+
+def _shown_flags(values: dict[str, Any]) -> dict[str, int]:
+    """Leave out the flag of amplifiers that do not exist."""
+    return {k: v for k, v in values.get("flags", {}).items() if k != Flag.NO_SUCH_AMPLIFIER.name}
+
+
+def _dead(lost: dict[str, list[str]]) -> str:
+    return "; ".join(f"{kind} {offenders(labels)}" for kind, labels in lost.items() if labels)
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{_number(number)} {noun}{'s'[: number != 1]}"
+
+
+def _number(value: int | np.integer[Any]) -> str:
+    return f"{int(value):,}".replace(",", " ")
+
+
+def _one_line(text: object) -> str:
+    """Text without line ends and other characters that are not printed."""
+    return offenders([text])
