@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import pytest
 import xarray as xr
@@ -19,19 +18,7 @@ from flatnorm_xr.simulate.levels import simulate
 PLOTS = {"background": plots.background, "residual": plots.residual, "E": plots.E, "G": plots.G}
 
 
-@pytest.fixture(autouse=True)
-def figures() -> Iterator[None]:
-    """Draw without a screen, draw every figure that was made, and close it."""
-    import matplotlib.pyplot as plt
-
-    with mpl.rc_context():
-        plt.switch_backend("Agg")
-        yield
-        try:
-            for number in plt.get_fignums():
-                plt.figure(number).draw_without_rendering()
-        finally:
-            plt.close("all")
+pytestmark = pytest.mark.usefixtures("figures")
 
 
 @pytest.fixture
