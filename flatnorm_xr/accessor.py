@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import inspect
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
 import xarray as xr
 
+from flatnorm_xr.errors import FlatnormError
+
 __all__ = ["FlatnormAccessor", "FlatnormPlotAccessor"]
+
+
+def _show_signatures(accessor: type, room: str) -> None:
+    """Give each method the signature of the function it calls, which `help` and completion show."""
+    functions = import_module(room)
+    for name, method in vars(accessor).items():
+        function = getattr(functions, name, None)
+        if inspect.isfunction(method) and inspect.isfunction(function) and not hasattr(method, "__signature__"):
+            method.__signature__ = inspect.signature(function)  # type: ignore[attr-defined]
 
 
 @xr.register_dataset_accessor("flatnorm")  # type: ignore[no-untyped-call]
@@ -15,7 +28,18 @@ class FlatnormAccessor:
     """What flatnorm-xr does with a dataset of levels or a solution."""
 
     def __init__(self, ds: xr.Dataset) -> None:
+        _show_signatures(type(self), "flatnorm_xr")
         self._ds = ds
+
+    def __repr__(self) -> str:
+        from flatnorm_xr.show.description import describe_dataset
+
+        return describe_dataset(self._ds).text()
+
+    def _repr_html_(self) -> str:
+        from flatnorm_xr.show.description import describe_dataset
+
+        return describe_dataset(self._ds).html()
 
     @property
     def plot(self) -> FlatnormPlotAccessor:
@@ -93,7 +117,18 @@ class FlatnormPlotAccessor:
     """Pictures: ``ds.flatnorm.plot.residual()`` and the others."""
 
     def __init__(self, ds: xr.Dataset) -> None:
+        _show_signatures(type(self), "flatnorm_xr.show.plots")
         self._ds = ds
+
+    def __repr__(self) -> str:
+        width = max(map(len, _pictures()))
+        lines = [f"  {name:<{width}}  {line}" for name, line in _pictures().items()]
+        return "\n".join(["pictures, as ds.flatnorm.plot.NAME():", *lines])
+
+    def __call__(self, *_: Any, **__: Any) -> None:
+        """Refuse: there is no picture without a name."""
+        msg = f"plot: name the picture: ds.flatnorm.plot.NAME(), with NAME one of {', '.join(_pictures())}"
+        raise FlatnormError(msg)
 
     def background(self, **keywords: Any) -> Any:
         """Levels as a matrix; see `flatnorm_xr.show.plots.background`."""
@@ -118,3 +153,9 @@ class FlatnormPlotAccessor:
         from flatnorm_xr.show.plots import G
 
         return G(self._ds, **keywords)
+
+
+def _pictures() -> dict[str, str]:
+    """Names of the pictures, and the first words on each."""
+    methods = {name: method for name, method in vars(FlatnormPlotAccessor).items() if not name.startswith("_")}
+    return {name: str(method.__doc__).partition(";")[0] for name, method in methods.items()}

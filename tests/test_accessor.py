@@ -12,6 +12,7 @@ import xarray as xr
 import flatnorm_xr as fx
 from flatnorm_xr import accessor
 from flatnorm_xr.show import plots
+from flatnorm_xr.show.pictures import PICTURES
 from flatnorm_xr.show.summary import summary
 
 
@@ -36,11 +37,46 @@ def test_save_export_validate_and_summary_are_the_functions(tmp_path):
         ds.drop_vars("background").flatnorm.validate()
 
 
-@pytest.mark.parametrize("name", ["background", "residual", "E", "G"])
+@pytest.mark.parametrize("name", PICTURES)
 def test_plots_are_the_functions(name, monkeypatch):
     ds = fx.simulate(seed=1)
+    plot = ds.flatnorm.plot
     monkeypatch.setattr(plots, name, lambda *arguments, **keywords: (arguments, keywords))
-    assert getattr(ds.flatnorm.plot, name)(figsize=(3, 2)) == ((ds,), {"figsize": (3, 2)})
+    assert getattr(plot, name)(figsize=(3, 2)) == ((ds,), {"figsize": (3, 2)})
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["solve", "rejections", "diagnose", "pulls", "interval", "covariance", "hierarchy", "validate", "save", "export"],
+)
+def test_methods_have_the_signatures_of_the_functions(name):
+    method, function = getattr(fx.simulate().flatnorm, name), getattr(fx, name)
+    without_first = list(inspect.signature(function).parameters.values())[1:]
+    assert list(inspect.signature(method).parameters.values()) == without_first
+    assert inspect.signature(method).return_annotation == inspect.signature(function).return_annotation
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_pictures_have_the_signatures_of_the_functions(name):
+    method, function = getattr(fx.simulate().flatnorm.plot, name), getattr(plots, name)
+    assert (
+        list(inspect.signature(method).parameters.values()) == list(inspect.signature(function).parameters.values())[1:]
+    )
+
+
+def test_one_list_names_the_pictures():
+    methods = {name: m.__doc__ for name, m in vars(accessor.FlatnormPlotAccessor).items() if not name.startswith("_")}
+    functions = {name for name in plots.__all__ if inspect.isfunction(getattr(plots, name))}
+    assert set(methods) == functions == set(PICTURES)
+    assert {name: text.partition(";")[0] for name, text in methods.items()} == PICTURES
+
+
+def test_plot_lists_its_pictures_and_is_none_itself():
+    plot = fx.simulate().flatnorm.plot
+    lines = repr(plot).splitlines()[1:]
+    assert {line.split()[0]: line.split(maxsplit=1)[1] for line in lines} == PICTURES
+    with pytest.raises(fx.FlatnormError, match=r"plot: name the picture: .*residual.*"):
+        plot()
 
 
 @pytest.mark.parametrize("cls", [accessor.FlatnormAccessor, accessor.FlatnormPlotAccessor])

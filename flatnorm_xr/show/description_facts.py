@@ -128,7 +128,8 @@ def rows_from(facts: Facts) -> tuple[tuple[str, str], ...]:
 
 def warnings_from(facts: Facts) -> tuple[str, ...]:
     """List what deserves a look before anything is done with the dataset."""
-    values, warnings = facts.values, []
+    values = facts.values
+    warnings: list[str] = []
     if facts.kind != "other":
         warnings += facts.problems
     if values.get("cells", {}).get("measured") == 0:

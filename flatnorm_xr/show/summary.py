@@ -80,7 +80,7 @@ def without_level(ds: xr.Dataset) -> dict[str, list[str]]:
         lost_exposures = ds["E"].isnull()
     else:
         level = ds["background"]
-        lost = ~(np.isfinite(level) & (level > 0))
+        lost = ~((level > 0) & (level < np.inf))
         if "quality" in ds:
             lost = lost | ((ds["quality"] & np.uint32(WITHOUT_WEIGHT)) != 0)
         lost_units = lost.all("exposure")

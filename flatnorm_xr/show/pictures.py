@@ -1,0 +1,13 @@
+"""The list of pictures, and one line on each; it imports nothing, so that a shell can complete their names at once."""
+
+from __future__ import annotations
+
+__all__ = ["PICTURES"]
+
+PICTURES = {
+    "background": "Levels as a matrix",
+    "residual": "Residuals as a matrix",
+    "E": "Exposure levels",
+    "G": "Relative responses",
+}
+"""Names of the methods of ``ds.flatnorm.plot``, in the order in which one looks at them."""
