@@ -14,6 +14,7 @@ from flatnorm_xr.camera.headers import FileHeaders, read_headers
 from flatnorm_xr.camera.profiles import Profile, load_profile, recognise, why_recognised
 from flatnorm_xr.camera.times import known_scale
 from flatnorm_xr.errors import FlatnormError, ReadError, offenders
+from flatnorm_xr.progress import counted
 
 __all__ = ["Inspection", "inspect", "missing", "take"]
 
@@ -61,7 +62,7 @@ class Inspection:
         }
 
 
-def inspect(paths: Paths, *, camera: str | Path | Profile | None = None) -> list[Inspection]:
+def inspect(paths: Paths, *, camera: str | Path | Profile | None = None, progress: bool = True) -> list[Inspection]:
     """Say of each file which camera it is, what it holds, and what is suspicious.
 
     Only headers are read.
@@ -72,6 +73,8 @@ def inspect(paths: Paths, *, camera: str | Path | Profile | None = None) -> list
         FITS files, or a glob.
     camera : str, path or Profile, optional
         A profile; recognised from the header when not given.
+    progress : bool
+        Show how far it is: a bar on a terminal, elsewhere a few lines on standard error if it takes long.
 
     Returns
     -------
@@ -86,7 +89,9 @@ def inspect(paths: Paths, *, camera: str | Path | Profile | None = None) -> list
         ``camera`` is no profile.
     """
     profile = None if camera is None else load_profile(camera)
-    return [_inspect_file(path, profile) for path in find_files(paths, caller="inspect")]
+    files = find_files(paths, caller="inspect")
+    with counted(files, "read headers", wanted=progress, keep=False) as each:
+        return [_inspect_file(path, profile) for path in each]
 
 
 def take(path: str, profile: Profile | None) -> tuple[FileHeaders, Profile, str]:

@@ -7,10 +7,8 @@ import hashlib
 import json
 import numbers
 import os
-import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +24,7 @@ from flatnorm_xr.errors import CameraError, FlatnormError, ReadError, offenders,
 from flatnorm_xr.flags import Flag
 from flatnorm_xr.measure.assemble import FileLevels, Level, assemble
 from flatnorm_xr.measure.reference import Reference, load_reference
+from flatnorm_xr.progress import counted
 
 __all__ = ["Reduction", "measure", "measure_file"]
 
@@ -103,7 +102,7 @@ def measure(
     strict : bool
         Make an error of what is otherwise a warning and a hole: files and images that cannot be read.
     progress : bool
-        Show a progress bar on a terminal.
+        Show how far it is: a bar on a terminal, elsewhere a few lines on standard error if it takes long.
 
     Returns
     -------
@@ -131,7 +130,7 @@ def measure(
     """
     _check(statistic, clip, iterations, saturation, {"border": border, "edge_strips": edge_strips})
     profile = None if camera is None else load_profile(str(camera) if isinstance(camera, os.PathLike) else camera)
-    files = _describe_all(find_files(paths, caller="measure"), profile, strict)
+    files = _describe_all(find_files(paths, caller="measure"), profile, strict, progress)
     _check_exposures(files)
     _check_duplicates(files)
     _warn_of_absences(files)
@@ -151,8 +150,8 @@ def measure(
         edge_strips=int(edge_strips),
         checksum=checksum,
     )
-    with _progress_bar(len(files), progress) as advance:
-        levels = [advance(measure_file(file, reduction=reduction)) for file in files]
+    with counted(files, "measure", wanted=progress) as each:
+        levels = [measure_file(file, reduction=reduction) for file in each]
     _report_holes(levels, strict)
     configuration = {
         "camera": files[0].profile.name,
@@ -275,14 +274,15 @@ def _check(
             raise FlatnormError(msg)
 
 
-def _describe_all(paths: Sequence[str], given: Profile | None, strict: bool) -> list[FileDescription]:
+def _describe_all(paths: Sequence[str], given: Profile | None, strict: bool, progress: bool) -> list[FileDescription]:
     """Headers of all files, before any pixel is read."""
     taken, unreadable = [], []
-    for path in paths:
-        try:
-            taken.append(take(path, given))
-        except ReadError as error:
-            unreadable.append(str(error))
+    with counted(paths, "read headers", wanted=progress, keep=False) as each:
+        for path in each:
+            try:
+                taken.append(take(path, given))
+            except ReadError as error:
+                unreadable.append(str(error))
     _check_one_camera(taken)
     files = []
     for headers, profile, rule in taken:
@@ -450,22 +450,3 @@ def _attributes(
         "inputs": json.dumps([one.provenance for one in levels]),
         "measure_configuration": json.dumps(configuration),
     }
-
-
-@contextmanager
-def _progress_bar(total: int, wanted: bool) -> Iterator[Callable[[FileLevels], FileLevels]]:
-    """Yield what counts a file that is done; shown on a terminal only."""
-    if not wanted or not sys.stderr.isatty():
-        yield lambda levels: levels
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True)) as bar:
-        task = bar.add_task("measure", total=total)
-
-        def advance(levels: FileLevels) -> FileLevels:
-            bar.advance(task)
-            return levels
-
-        yield advance
