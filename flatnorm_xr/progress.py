@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -28,7 +29,7 @@ def counted(
     noun: str = "files",
     keep: bool = True,
     clock: Callable[[], float] = time.monotonic,
-) -> Iterator[T]:
+) -> Iterator[Iterator[T]]:
     """Give the items one by one, and show on standard error how many of them are done.
 
     On a terminal that is one bar with the number done, the rate and the time left; elsewhere, as in a log, at most ten
@@ -93,7 +94,8 @@ def waiting(what: str, *, wanted: bool = True) -> Iterator[None]:
 
 
 def _on_terminal() -> bool:
-    return sys.stderr is not None and sys.stderr.isatty()
+    """Whether a bar can be drawn; a dumb terminal cannot take back what it has shown."""
+    return sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
 
 
 @contextmanager

@@ -461,6 +461,7 @@ def test_progress_is_for_terminals(tmp_path: Path, capsys: pytest.CaptureFixture
     measure(path)
     assert capsys.readouterr() == ("", "")
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
     measure(path, progress=False)
     assert capsys.readouterr() == ("", "")
     measure(path, progress=True)
