@@ -27,7 +27,7 @@ class Scales(NamedTuple):
     """(nDetectors, nExposures), G times E, also where nothing was measured."""
 
 
-def alternate(equations: NormalEquations, *, iterations: int) -> tuple[xr.DataArray, xr.DataArray, float]:
+def alternate(equations: NormalEquations, *, iterations: int) -> tuple[xr.DataArray, xr.DataArray, tuple[float, ...]]:
     """Alternate between weighted means over exposures and over units, starting from ln G = 0.
 
     Parameters
@@ -44,8 +44,8 @@ def alternate(equations: NormalEquations, *, iterations: int) -> tuple[xr.DataAr
         the gauge.
     e : DataArray, (exposure)
         ln E in the same gauge.
-    change : float
-        By how much one more iteration would still move any g.
+    corrections : tuple of float
+        After each iteration, by how much one more would move any g.
 
     References
     ----------
@@ -53,11 +53,14 @@ def alternate(equations: NormalEquations, *, iterations: int) -> tuple[xr.DataAr
     """
     g = xr.zeros_like(equations.unit_total, dtype=float)
     e = equations.exposure_means(g)
+    corrections = []
+    further = equations.unit_means(e)
     for _ in range(iterations):
-        g = equations.unit_means(e)
+        g = further
         e = equations.exposure_means(g)
-    moved = abs(equations.unit_means(e) - g).where(equations.unit_total > 0, 0.0)
-    return g, e, float(moved.max())
+        further = equations.unit_means(e)
+        corrections.append(float(abs(further - g).where(equations.unit_total > 0, 0.0).max()))
+    return g, e, tuple(corrections)
 
 
 def measure_scales(bgMatrix: ArrayLike, bgCounts: ArrayLike | None = None, iterations: int = 10) -> Scales:

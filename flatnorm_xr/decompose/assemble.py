@@ -240,6 +240,7 @@ def described(
         solution = solution.assign(floor=("exposure", weighed.floor))
     if groups.by is not None:
         solution = solution.assign({name: ("group", values) for name, values in figures.items()})
+    solution = _with_corrections(solution, groups, fits)
     solution = stamp(solution, units=level_units(solution["background"].attrs.get("units")))
     floor = f"by {keywords['floor_by']}" if keywords["floor_by"] is not None else f"{attrs.get('floor', 0.0):.3g}"
     if keywords["floor"] == "estimate":
@@ -261,6 +262,16 @@ def described(
     if groups.by is None:
         solution.attrs.update({name: values[0] for name, values in figures.items()})
     return solution
+
+
+def _with_corrections(solution: xr.Dataset, groups: Groups, fits: Sequence[Fit]) -> xr.Dataset:
+    """Add what was left to correct after each iteration; NaN where a group needed fewer than another."""
+    most = max(len(fit.corrections) for fit in fits)
+    if not most:
+        return solution
+    left = np.array([[*fit.corrections, *[np.nan] * (most - len(fit.corrections))] for fit in fits])
+    correction = (("group", "iteration"), left) if groups.by is not None else ("iteration", left[0])
+    return solution.assign(correction=correction).assign_coords(iteration=np.arange(1, most + 1))
 
 
 def _history(solution: xr.Dataset, asked: Mapping[str, Any]) -> str:

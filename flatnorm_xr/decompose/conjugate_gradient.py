@@ -35,6 +35,8 @@ class ExactFit(NamedTuple):
     e: xr.DataArray
     iterations: int
     converged: bool
+    corrections: tuple[float, ...] = ()
+    """After each iteration, the largest correction of ln E that was left; for a refinement, that it made."""
 
 
 def solve_exactly(equations: NormalEquations, *, tolerance: float = 1e-12) -> ExactFit:
@@ -69,36 +71,37 @@ def solve_exactly(equations: NormalEquations, *, tolerance: float = 1e-12) -> Ex
     tolerance = max(tolerance, _ROUNDING)
     well_tied = _well_tied(equations)
     small = equations.weight.sizes["exposure"] <= _LARGEST_MATRIX
-    e, iterations, size = xr.zeros_like(equations.exposure_total, dtype=float), 0, np.inf
+    e, size = xr.zeros_like(equations.exposure_total, dtype=float), np.inf
+    corrections: tuple[float, ...] = ()
     if well_tied or not small:
-        e, iterations, size = iterate(equations, tolerance=tolerance)
+        e, corrections, size = iterate(equations, tolerance=tolerance)
     if small and (size > tolerance or not well_tied):
         refined, rounds, size = refine(equations, e, tolerance=tolerance)
-        iterations += rounds
+        corrections += rounds
         if size <= _USEFUL and bool(xr.ufuncs.isfinite(refined).all()):
             e = refined
         elif not well_tied:  # what is tied well comes out right all the same
             e, more, _ = iterate(equations, tolerance=tolerance)
-            iterations += more
+            corrections += more
     converged = size <= tolerance and (well_tied or small)
     if not converged:
         warn(
-            f"solve: after {iterations} iterations ln E is uncertain by {size:.1e} or more, the tolerance is "
+            f"solve: after {len(corrections)} iterations ln E is uncertain by {size:.1e} or more, the tolerance is "
             f"{tolerance:.1e}; some exposures are tied to the others too weakly"
         )
-    return ExactFit(equations.unit_means(e), e, iterations, converged)
+    return ExactFit(equations.unit_means(e), e, len(corrections), converged, corrections)
 
 
-def iterate(equations: NormalEquations, *, tolerance: float) -> tuple[xr.DataArray, int, float]:
-    """Conjugate gradients: ln E, the number of iterations, and the largest preconditioned residual."""
+def iterate(equations: NormalEquations, *, tolerance: float) -> tuple[xr.DataArray, tuple[float, ...], float]:
+    """Conjugate gradients: ln E, and the largest preconditioned residual after each iteration and at the best."""
     total = equations.exposure_total
     best = e = xr.zeros_like(total, dtype=float)
     r = equations.schur_right_side()
     z = ratio(r, total)
     p, rz = z, xr.dot(r, z, dim="exposure")
     size = smallest = float(abs(z).max())
-    iterations = 0
-    while size > 0 and iterations < _LONGEST * total.sizes["exposure"]:
+    sizes: list[float] = []
+    while size > 0 and len(sizes) < _LONGEST * total.sizes["exposure"]:
         curvature = equations.apply_schur(p)
         # a batch that has converged has a ratio of 0 and stays where it is
         step = ratio(rz, xr.dot(p, curvature, dim="exposure"))
@@ -107,14 +110,14 @@ def iterate(equations: NormalEquations, *, tolerance: float) -> tuple[xr.DataArr
         z = ratio(r, total)
         rz, previous = xr.dot(r, z, dim="exposure"), rz
         p = z + ratio(rz, previous) * p
-        iterations += 1
         size = float(abs(z).max())
+        sizes.append(size)
         fell = size < 0.5 * smallest
         if size < smallest:
             best, smallest = e, size
         if smallest <= tolerance and not fell:
             break
-    return best, iterations, smallest
+    return best, tuple(sizes), smallest
 
 
 def _well_tied(equations: NormalEquations) -> bool:

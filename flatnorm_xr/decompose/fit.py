@@ -40,7 +40,8 @@ class Fit:
 
     ``G``, ``share`` and ``component`` are along the unit dims, ``E`` along exposure; NaN (component -1) for what was
     never measured. ``residual`` is y - ln G - ln E of every cell. ``errors`` holds standard errors of ln G and ln E,
-    one for each method that was asked for.
+    one for each method that was asked for. ``corrections`` is what was left of ln E (for the alternation, ln G) after
+    each iteration.
     """
 
     G: xr.DataArray
@@ -53,6 +54,7 @@ class Fit:
     iterations: int
     converged: bool
     change: float
+    corrections: tuple[float, ...]
     rms_residual: float
     chi2: float
     dof: int
@@ -151,6 +153,7 @@ def fit_group(
         iterations=raw.iterations,
         converged=raw.converged,
         change=raw.change,
+        corrections=raw.corrections,
         rms_residual=float(np.sqrt(chi2 / total)) if (total := float(equations.exposure_total.sum())) > 0 else np.nan,
         chi2=chi2,
         dof=dof,
@@ -166,14 +169,16 @@ class _Raw(NamedTuple):
     e: xr.DataArray
     iterations: int
     converged: bool
+    corrections: tuple[float, ...]
     change: float
 
 
 def _solved(equations: NormalEquations, options: FitOptions) -> _Raw:
     if options.method == "exact":
         return _Raw(*solve_exactly(equations, tolerance=options.tolerance), change=0.0)
-    g, e, change = alternate(equations, iterations=options.iterations)
-    return _Raw(g, e, options.iterations, change <= options.tolerance, change)
+    g, e, corrections = alternate(equations, iterations=options.iterations)
+    change = corrections[-1]
+    return _Raw(g, e, options.iterations, change <= options.tolerance, corrections, change)
 
 
 def _in_gauge(

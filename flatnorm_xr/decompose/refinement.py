@@ -17,7 +17,9 @@ __all__ = ["factor_grounded", "refine"]
 _ROUNDS = 12
 
 
-def refine(equations: NormalEquations, e: xr.DataArray, *, tolerance: float) -> tuple[xr.DataArray, int, float]:
+def refine(
+    equations: NormalEquations, e: xr.DataArray, *, tolerance: float
+) -> tuple[xr.DataArray, tuple[float, ...], float]:
     """Correct ln E until a further correction is below ``tolerance``.
 
     A correction is the solution for the residuals of the last one. Residuals are taken from the levels themselves,
@@ -37,8 +39,8 @@ def refine(equations: NormalEquations, e: xr.DataArray, *, tolerance: float) -> 
     Returns
     -------
     e : DataArray, (exposure)
-    rounds : int
-        Corrections made.
+    rounds : tuple of float
+        Largest change that each correction made; of a batch, in any of its fits.
     change : float
         Largest change that the last correction made; infinite when the equations cannot be solved.
 
@@ -49,24 +51,30 @@ def refine(equations: NormalEquations, e: xr.DataArray, *, tolerance: float) -> 
     batch = [dim for dim in equations.exposure_total.dims if dim != "exposure"]
     if not batch:
         return _refine_one(equations, e, tolerance)
-    refined, rounds, change = e.copy(), 0, 0.0
+    refined, change = e.copy(), 0.0
+    rounds: tuple[float, ...] = ()
     for index in itertools.product(*(range(equations.exposure_total.sizes[dim]) for dim in batch)):
         one = dict(zip(batch, index, strict=True))
         refined[one], more, last = _refine_one(equations.isel(one), e.isel(one), tolerance)
-        rounds, change = max(rounds, more), max(change, last)
+        rounds = tuple(max(pair) for pair in itertools.zip_longest(rounds, more, fillvalue=0.0))
+        change = max(change, last)
     return refined, rounds, change
 
 
-def _refine_one(equations: NormalEquations, e: xr.DataArray, tolerance: float) -> tuple[xr.DataArray, int, float]:
+def _refine_one(
+    equations: NormalEquations, e: xr.DataArray, tolerance: float
+) -> tuple[xr.DataArray, tuple[float, ...], float]:
     try:
         correct = factor_grounded(equations)
     except np.linalg.LinAlgError:
-        return e, 0, np.inf
-    rounds, change = 0, np.inf
-    while rounds < _ROUNDS:
+        return e, (), np.inf
+    rounds: tuple[float, ...] = ()
+    change = np.inf
+    while len(rounds) < _ROUNDS:
         correction = correct(equations.schur_right_side_by_pairs(e))
-        e, rounds = e + correction, rounds + 1
+        e = e + correction
         last, change = change, float(abs(correction).max())
+        rounds += (change,)
         if change <= tolerance or not change < last:
             break
     return e, rounds, change

@@ -148,7 +148,14 @@ VARIABLES: dict[str, Variable] = {
         Variable("held_out_rms", "[group, ]modes_tried", "f8", "1", "rms residual of held-out cells", "solve"),
         Variable("modes", "group", "i8", "1", "number of modes fitted beside G and E", "solve"),
         Variable("iterations", "group", "i8", "1", "iterations of the solver", "solve"),
-        Variable("correction", "[group, ]iteration", "f8", "1", "largest correction of ln E left", "solve"),
+        Variable(
+            "correction",
+            "[group, ]iteration",
+            "f8",
+            "1",
+            "largest correction left, of ln E (alternation: of ln G)",
+            "solve",
+        ),
         Variable("converged", "group", "i8", "1", "1 if the solver converged", "solve"),
         Variable("rms_residual", "group", "f8", "1", "weighted rms of residual", "solve"),
         Variable("chi2", "group", "f8", "1", "sum of w r^2", "solve"),
@@ -192,6 +199,7 @@ COORDINATES: dict[str, Variable] = {
         Variable("read_noise", _UNIT, "f8", "electron", "read noise", "measure"),
         Variable("mode", "mode", "int or str", None, "number of the mode", "solve"),
         Variable("modes_tried", "modes_tried", "int or str", None, "number of modes tried", "solve"),
+        Variable("iteration", "iteration", "int or str", None, "number of the iteration", "solve"),
         Variable("group", "[group][, exposure]", "any", None, "group of exposures solved together", "solve"),
         Variable("exposure_group", "exposure", "any", None, "group of the exposure", "solve"),
     )
