@@ -2,37 +2,42 @@
 
 from __future__ import annotations
 
+import os
+
 __version__ = "0.1.0"
 
-from flatnorm_xr import accessor  # noqa: F401  registers ds.flatnorm
-from flatnorm_xr.archive.export import export
-from flatnorm_xr.archive.netcdf import open, save
-from flatnorm_xr.camera.inspect import inspect
-from flatnorm_xr.decompose.alternation import Scales, measure_scales
-from flatnorm_xr.decompose.confidence import covariance, interval
-from flatnorm_xr.decompose.connectivity import bridges
-from flatnorm_xr.decompose.hierarchy import hierarchy
-from flatnorm_xr.decompose.robust.rejections import rejections
-from flatnorm_xr.decompose.solve import solve
-from flatnorm_xr.decompose.structure import describe, diagnose
-from flatnorm_xr.decompose.variance import pulls
-from flatnorm_xr.errors import (
-    CameraError,
-    DisconnectedError,
-    FlatnormError,
-    FlatnormWarning,
-    ReadError,
-    SchemaError,
-)
-from flatnorm_xr.flags import Flag
-from flatnorm_xr.measure.table import read_table
-from flatnorm_xr.model.make import make
-from flatnorm_xr.model.validate import validate
-from flatnorm_xr.simulate.night import simulate_night
+# A shell that waits for `flatnorm` to complete a word needs none of this, and it takes most of a second.
+if "_FLATNORM_COMPLETE" not in os.environ:
+    from flatnorm_xr import accessor  # noqa: F401  registers ds.flatnorm
+    from flatnorm_xr.archive.export import export
+    from flatnorm_xr.archive.netcdf import open, save
+    from flatnorm_xr.camera.inspect import inspect
+    from flatnorm_xr.decompose.alternation import Scales, measure_scales
+    from flatnorm_xr.decompose.confidence import covariance, interval
+    from flatnorm_xr.decompose.connectivity import bridges
+    from flatnorm_xr.decompose.hierarchy import hierarchy
+    from flatnorm_xr.decompose.robust.rejections import rejections
+    from flatnorm_xr.decompose.solve import solve
+    from flatnorm_xr.decompose.structure import describe, diagnose
+    from flatnorm_xr.decompose.variance import pulls
+    from flatnorm_xr.errors import (
+        CameraError,
+        DisconnectedError,
+        FlatnormError,
+        FlatnormWarning,
+        ReadError,
+        SchemaError,
+    )
+    from flatnorm_xr.flags import Flag
+    from flatnorm_xr.measure.table import read_table
+    from flatnorm_xr.model.make import make
+    from flatnorm_xr.model.validate import validate
+    from flatnorm_xr.show.report import report
+    from flatnorm_xr.simulate.night import simulate_night
 
-# These two functions bear the names of the packages that hold them; imported last, they are what the names mean.
-from flatnorm_xr.measure.levels import measure  # isort: skip
-from flatnorm_xr.simulate.levels import simulate  # isort: skip
+    # These two functions bear the names of the packages that hold them; imported last, they are what the names mean.
+    from flatnorm_xr.measure.levels import measure  # isort: skip
+    from flatnorm_xr.simulate.levels import simulate  # isort: skip
 
 __all__ = [
     "CameraError",
@@ -59,6 +64,7 @@ __all__ = [
     "pulls",
     "read_table",
     "rejections",
+    "report",
     "save",
     "simulate",
     "simulate_night",

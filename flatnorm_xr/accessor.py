@@ -106,6 +106,12 @@ class FlatnormAccessor:
 
         return export(self._ds, path, **keywords)
 
+    def report(self, path: str | Path, **keywords: Any) -> Path:
+        """Write as one HTML file; see `flatnorm_xr.report`."""
+        from flatnorm_xr.show.report import report
+
+        return report(self._ds, path, **keywords)
+
     def summary(self) -> dict[str, Any]:
         """Say in a few lines what is in it; see `flatnorm_xr.show.summary.summary`."""
         from flatnorm_xr.show.summary import summary
@@ -153,6 +159,12 @@ class FlatnormPlotAccessor:
         from flatnorm_xr.show.plots import G
 
         return G(self._ds, **keywords)
+
+    def focal_plane(self, variable: Any = "G", **keywords: Any) -> Any:
+        """Any variable where units lie; see `flatnorm_xr.show.plots.focal_plane`."""
+        from flatnorm_xr.show.plots import focal_plane
+
+        return focal_plane(self._ds, variable, **keywords)
 
 
 def _pictures() -> dict[str, str]:

@@ -9,6 +9,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from flatnorm_xr.errors import FlatnormError
+from flatnorm_xr.show.texts import shown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,6 +29,10 @@ __all__ = [
     "table",
     "time_axis",
 ]
+
+
+_LONGEST_TICK = 26
+"""Characters of a label beside an axis."""
 
 
 class Rows(NamedTuple):
@@ -54,13 +59,22 @@ def choose_axes(
 
 def name_height(labels: NDArray[Any]) -> float:
     """Inches that names need below the axes when they stand upright."""
-    longest = max(len(str(label)) for label in labels)
+    longest = max(len(_tick(label)) for label in labels)
     return 0.075 * longest if longest > 6 else 0.0
 
 
 def plain(text: object) -> str:
-    """Write a text so that it is drawn as it is: between two dollars matplotlib would take it for mathematics."""
-    return str(text).replace("$", r"\$")
+    """Write a text so that it is drawn as it is: between two dollars matplotlib would take it for mathematics.
+
+    Characters that have no shape are written out, and long texts shortened.
+    """
+    return shown(text, longest=120).replace("$", r"\$")
+
+
+def _tick(label: object) -> str:
+    """Write a label beside an axis: the middle of a long one is left out, because its ends tell it from others."""
+    text = shown(label)
+    return plain(text if len(text) <= _LONGEST_TICK else f"{text[:15]}...{text[-8:]}")
 
 
 def rows_of(ds: xr.Dataset) -> Rows:
@@ -110,7 +124,7 @@ def separate(axes: Axes, rows: Rows, *, colour: str) -> None:
 
 def name_columns(axes: Axes, labels: NDArray[Any]) -> None:
     """Name as many exposures (or detectors) as fit, upright when they are long."""
-    names = [plain(label) for label in labels]
+    names = [_tick(label) for label in labels]
     room = size_inches(axes)[0]
     longest = max(map(len, names))
     level = longest * 0.085 + 0.1
@@ -125,12 +139,12 @@ def name_rows(axes: Axes, rows: Rows) -> None:
     """Name every unit where there is room, else every so many detectors."""
     fit = size_inches(axes)[1] / 0.17
     if len(rows.labels) <= fit:
-        axes.set_yticks(np.arange(len(rows.labels)), [plain(label) for label in rows.labels])
+        axes.set_yticks(np.arange(len(rows.labels)), [_tick(label) for label in rows.labels])
         axes.set_ylabel("detector" if len(rows.labels) == len(rows.detectors) else "detector, amplifier")
         return
     middle = (rows.starts[:-1] + rows.starts[1:] - 1) / 2
     chosen = np.arange(0, len(rows.detectors), _step(len(rows.detectors), fit))
-    axes.set_yticks(middle[chosen], [plain(rows.detectors[i]) for i in chosen])
+    axes.set_yticks(middle[chosen], [_tick(rows.detectors[i]) for i in chosen])
     axes.set_ylabel(
         "detector" if len(rows.labels) == len(rows.detectors) else "detector, one row for each of its amplifiers"
     )

@@ -1,0 +1,42 @@
+"""flatnorm report: a solution as one HTML file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flatnorm_xr.cli.console import refuse_existing, say
+from flatnorm_xr.cli.options import Overwrite, open_levels, output_option
+
+__all__ = ["EXAMPLE", "command"]
+
+EXAMPLE = "Example: flatnorm report run.nc -o run.html"
+
+
+def command(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Solution: .nc.")],
+    output: Annotated[Path, output_option("HTML file to write.")],
+    diagnosis: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH",
+            help="What flatnorm diagnose wrote for this solution; made when not given.",
+            rich_help_panel="Input",
+        ),
+    ] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Write all there is to see of a solution into one HTML file.
+
+    Reads a solution; writes its verdict, pictures, tables and provenance. The file needs no network: it can be mailed,
+    kept beside the solution, or opened years later.
+    """
+    from flatnorm_xr.show.report import report
+
+    refuse_existing([output], overwrite=overwrite, inputs=[run, *([] if diagnosis is None else [diagnosis])])
+    solution = open_levels(run)
+    found = None if diagnosis is None else open_levels(diagnosis)
+    report(solution, output, diagnosis=found, overwrite=overwrite)
+    say(f"report written to {output}")

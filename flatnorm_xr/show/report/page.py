@@ -1,0 +1,232 @@
+"""Write the report of a solution: one HTML file that needs no network, no server and no script to be read."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from flatnorm_xr import __version__
+from flatnorm_xr.archive.atomic import whole_file
+from flatnorm_xr.decompose.structure import diagnose
+from flatnorm_xr.decompose.variance import check_solution
+from flatnorm_xr.errors import FlatnormError
+from flatnorm_xr.show.description import describe_dataset
+from flatnorm_xr.show.looks import MMAG_PER_PERCENT
+from flatnorm_xr.show.report.drawings import FocalPlane, ResidualImage, draw_focal_plane, draw_residuals, numbers
+from flatnorm_xr.show.report.facts import Facts
+from flatnorm_xr.show.report.findings import Finding, Verdict, find_three, judge
+from flatnorm_xr.show.report.pictures import Picture, draw_pictures
+from flatnorm_xr.show.report.tables import Table, all_tables
+from flatnorm_xr.show.report.words import listed, plural
+from flatnorm_xr.show.texts import shown
+
+__all__ = ["report"]
+
+_LONGEST_ATTRIBUTE = 20_000
+
+
+@dataclass(frozen=True)
+class Page:
+    """All that the template is given of a solution."""
+
+    title: str
+    source: str
+    verdict: Verdict
+    findings: list[Finding]
+    glance: list[tuple[str, str]]
+    plane: FocalPlane
+    image: ResidualImage
+    matrix_words: str
+    pictures: list[Picture]
+    tables: list[Table]
+    provenance: list[tuple[str, str]]
+    by_amplifier: bool
+    first_variable: str
+
+    @property
+    def contents(self) -> list[tuple[str, str]]:
+        """Anchors and words of the sections."""
+        head = [
+            ("verdict", "Verdict"),
+            ("glance", "At a glance"),
+            ("focal-plane", "Focal plane"),
+            ("residuals", "Residuals"),
+        ]
+        tables = [(table.name, table.title) for table in self.tables]
+        return [*head, ("pictures", "Pictures"), *tables, ("provenance", "Provenance")]
+
+
+def report(
+    solution: xr.Dataset,
+    path: str | os.PathLike[str],
+    *,
+    diagnosis: xr.Dataset | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Write a solution as one HTML file: verdict, pictures, tables, provenance.
+
+    The file holds all it shows and loads nothing: scripts, pictures and numbers are inside, and a policy in its head
+    keeps a browser from anything else. What stands in headers is text there, whatever it looks like. Without scripts
+    it shows the same pictures and tables; with them tables sort and filter, a click on a detector shows its row, and
+    pointing at a residual shows its numbers.
+
+    Parameters
+    ----------
+    solution : Dataset
+        What `flatnorm_xr.solve` returns; (detector[, amplifier], exposure). NaN is shown as unknown, cells
+        with weight 0 by their cause.
+    path : path
+        Ends in .html or .htm.
+    diagnosis : Dataset, optional
+        What `flatnorm_xr.diagnose` returned for this solution; made when not given.
+    overwrite : bool
+        Replace a file that is there.
+
+    Returns
+    -------
+    Path
+        The file, whole or not written at all. Under 5 MB for 3 024 amplifiers and 100 exposures; above 400 000
+        cells the residuals are those of detectors.
+
+    Raises
+    ------
+    FlatnormError
+        Not a solution, or a diagnosis of another one; a path with another ending, a file that exists, a folder
+        that does not.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import flatnorm_xr as fx
+    >>> solution = fx.solve(fx.simulate(seed=1), weights="variance")
+    >>> fx.report(solution, Path(tempfile.mkdtemp()) / "run.html").name
+    'run.html'
+    """
+    target = Path(path)
+    if target.suffix.lower() not in (".html", ".htm"):
+        msg = f"report: {target} does not end in .html; what is written is HTML"
+        raise FlatnormError(msg)
+    check_solution(solution, "report", needs=("background", "bgModel"))
+    solution = solution.compute()
+    facts = Facts(solution, diagnose(solution) if diagnosis is None else _checked(diagnosis, solution))
+    image = draw_residuals(facts)
+    text = _render(_page(facts, image), numbers(facts, image))
+    with whole_file(target, overwrite=overwrite, caller="report") as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return target
+
+
+def _checked(diagnosis: xr.Dataset, solution: xr.Dataset) -> xr.Dataset:
+    if not isinstance(diagnosis, xr.Dataset) or "verdict" not in diagnosis.attrs or "sentence" not in diagnosis:
+        msg = "report: diagnosis is not what diagnose returns; pass diagnose(solution), or leave it out"
+        raise FlatnormError(msg)
+    cells = int((solution["weight"] > 0).sum())
+    if (
+        any(diagnosis.sizes.get(dim) != solution.sizes[dim] for dim in ("detector", "exposure"))
+        or diagnosis.attrs["cells"] != cells
+    ):
+        msg = "report: the diagnosis is of another solution; pass diagnose(solution), or leave it out"
+        raise FlatnormError(msg)
+    return diagnosis
+
+
+def _page(facts: Facts, image: ResidualImage) -> Page:
+    solution = facts.solution
+    pictures, missing = draw_pictures(facts)
+    description = describe_dataset(solution)
+    values = facts.residual[(facts.weight > 0) & np.isfinite(facts.residual)]
+    rms = 100 * float(np.sqrt(np.mean(values**2))) if values.size else np.nan
+    return Page(
+        title=_title(facts),
+        source=_source(facts),
+        verdict=judge(facts),
+        findings=find_three(facts),
+        glance=[(name, shown(value)) for name, value in description.rows],
+        plane=draw_focal_plane(facts),
+        image=image,
+        matrix_words=(
+            f"Residuals of {plural(image.rows, 'row')} by {plural(image.columns, 'exposure')}, rms {rms:.3g} %, "
+            f"{int(facts.unused.sum())} cells without weight"
+        ),
+        pictures=pictures,
+        tables=list(all_tables(facts).values()),
+        provenance=[*_provenance(solution), *(("picture that could not be drawn", shown(line)) for line in missing)],
+        by_amplifier=facts.by_amplifier,
+        first_variable=f"G{', ' + facts.groups[0] if facts.groups else ''}",
+    )
+
+
+def _title(facts: Facts) -> str:
+    parts = [shown(facts.solution.attrs.get("camera", ""), longest=60)]
+    for name in ("night", "physical_filter"):
+        coordinate = facts.solution.coords.get(name)
+        if coordinate is not None and coordinate.dims == ("exposure",):
+            parts.append(listed(sorted({str(value) for value in coordinate.values} - {""}), most=3))
+    known = [part for part in parts if part]
+    return f"Flat normalisation: {', '.join(known)}" if known else "Flat normalisation"
+
+
+def _source(facts: Facts) -> str:
+    path = facts.solution.encoding.get("source")
+    return shown(path, longest=300) if path else "a solution in memory"
+
+
+def _provenance(solution: xr.Dataset) -> list[tuple[str, str]]:
+    return [(shown(name, longest=80), _attribute(value)) for name, value in sorted(solution.attrs.items())]
+
+
+def _attribute(value: Any) -> str:
+    """Write an attribute; JSON is laid out, one entry of a list or dict a line."""
+    text = str(value)
+    if len(text) < _LONGEST_ATTRIBUTE and text[:1] in ("{", "["):
+        try:
+            parsed = json.loads(text)
+        except (ValueError, RecursionError):
+            return shown(text, longest=_LONGEST_ATTRIBUTE)
+        if isinstance(parsed, dict):
+            text = "\n".join(f"{name}: {json.dumps(entry, ensure_ascii=False)}" for name, entry in parsed.items())
+        elif isinstance(parsed, list):
+            text = "\n".join(json.dumps(entry, ensure_ascii=False) for entry in parsed)
+    return shown(text, longest=_LONGEST_ATTRIBUTE)
+
+
+def _render(page: Page, values: dict[str, Any]) -> str:
+    from jinja2 import Environment, FunctionLoader, StrictUndefined
+    from markupsafe import Markup
+
+    templates = files("flatnorm_xr.show.report") / "templates"
+    style, script = ((templates / f"report.{ending}").read_text(encoding="utf-8") for ending in ("css", "js"))
+    environment = Environment(
+        autoescape=True,
+        undefined=StrictUndefined,
+        loader=FunctionLoader(lambda name: (templates / name).read_text(encoding="utf-8")),
+    )
+    return environment.get_template("report.html").render(
+        page=page,
+        numbers=values,
+        mmag=MMAG_PER_PERCENT,
+        policy=_policy(style, script),
+        style=Markup(style),
+        script=Markup(script),
+        version=__version__,
+        made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+    )
+
+
+def _policy(style: str, script: str) -> str:
+    """Allow the style and the script that are inside, by what they are, images that are inside, and nothing else."""
+    hashes = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii") for text in (style, script)]
+    return (
+        f"default-src 'none'; img-src data:; style-src 'sha256-{hashes[0]}'; script-src 'sha256-{hashes[1]}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
