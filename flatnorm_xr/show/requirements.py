@@ -9,19 +9,19 @@ from flatnorm_xr.errors import FlatnormError, offenders
 __all__ = ["require", "require_dims"]
 
 
-def require(solution: xr.Dataset, name: str) -> None:
-    """Raise when the dataset is not a solution."""
+def require(solution: xr.Dataset, name: str, *, picture: str | None = None) -> None:
+    """Raise when the dataset is not a solution; ``picture`` is its own name where that is not the variable's."""
     if not isinstance(solution, xr.Dataset) or name not in solution:
-        msg = f"plot.{name}: the dataset has no {name}; solve it first: ds.flatnorm.solve()"
+        msg = f"plot.{picture or name}: the dataset has no {name}; solve it first: ds.flatnorm.solve()"
         raise FlatnormError(msg)
 
 
-def require_dims(ds: xr.Dataset, name: str, *dims: str) -> None:
+def require_dims(ds: xr.Dataset, name: str, *dims: str, picture: str | None = None) -> None:
     """Raise when a selection has dropped a dim that the picture is drawn along."""
     if not isinstance(ds, xr.Dataset) or name not in ds:
         return  # which `validate` says better
     missing = [dim for dim in dims if dim not in ds[name].dims]
     if missing:
         selected = ", ".join(f"{dim}=[...]" for dim in missing)
-        msg = f"plot.{name}: the dataset has no dim {offenders(missing)}; select with a list: ds.sel({selected})"
+        msg = f"plot.{picture or name}: the dataset has no dim {offenders(missing)}; select with a list: ds.sel({selected})"
         raise FlatnormError(msg)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.container import ErrorbarContainer
     from matplotlib.lines import Line2D
 
-__all__ = ["Points", "draw_points", "finish_points"]
+__all__ = ["Points", "draw_points", "finish_points", "ring"]
 
 
 class Points(NamedTuple):
@@ -28,6 +28,10 @@ class Points(NamedTuple):
     """One for each group of exposures."""
     unmeasured: Line2D | None
     """Crosses at the foot of the picture, where there is no usable level."""
+    rejected: Line2D | None = None
+    """Rings around what was left out of the fit as a whole."""
+    unplaced: Line2D | None = None
+    """Triangles at the right edge: exposures whose place along x is not known."""
 
 
 def draw_points(
@@ -48,8 +52,25 @@ def draw_points(
     )
 
 
+def ring(axes: Axes, x: NDArray[Any], y: NDArray[Any], name: str) -> Line2D | None:
+    """Ring points that are not to be trusted."""
+    if not x.size:
+        return None
+    size = float(np.clip(60 / np.sqrt(x.size), 2.0, 6.0)) + 6
+    look = {"marker": "o", "markerfacecolor": "none", "markeredgecolor": "black", "linestyle": "none"}
+    (rings,) = axes.plot(x, y, markersize=size, label=f"{name} ({x.size})", **look)  # type: ignore[arg-type]
+    return rings
+
+
 def finish_points(
-    axes: Axes, solution: xr.Dataset, name: str, points: list[ErrorbarContainer], lost: Sequence[Any] | NDArray[Any]
+    axes: Axes,
+    solution: xr.Dataset,
+    name: str,
+    points: list[ErrorbarContainer],
+    lost: Sequence[Any] | NDArray[Any],
+    *,
+    rejected: Line2D | None = None,
+    unplaced: Line2D | None = None,
 ) -> Points:
     """Cross what has no usable level, name the axis and its gauge, and make the legend."""
     unmeasured = None
@@ -69,6 +90,6 @@ def finish_points(
     axes.set_ylabel("\n".join(lines))
     if axes.get_yscale() == "linear":
         axes.ticklabel_format(axis="y", useOffset=False)
-    if unmeasured is not None or len(points) > 1:
+    if len(points) > 1 or any(mark is not None for mark in (unmeasured, rejected, unplaced)):
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=5, frameon=False, fontsize=9)
-    return Points(points, unmeasured)
+    return Points(points, unmeasured, rejected, unplaced)
