@@ -5,17 +5,16 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from flatnorm_xr.cli.console import say, show_table, show_values, state
-from flatnorm_xr.cli.options import AsJson, Overwrite
+from flatnorm_xr.cli.options import AsJson, Overwrite, output_option
 from flatnorm_xr.cli.outputs import Outputs, refuse_outputs, show_solution, write_levels, write_solution
-from flatnorm_xr.decompose.solve import solve
-from flatnorm_xr.measure.levels import measure
-from flatnorm_xr.simulate.compare import Recovery, compare, with_truth
-from flatnorm_xr.simulate.night import simulate_night
+
+if TYPE_CHECKING:
+    from flatnorm_xr.simulate.compare import Recovery
 
 __all__ = ["EXAMPLE", "command"]
 
@@ -26,21 +25,25 @@ SimulatedCamera = Literal["decam", "lsstcam", "hsc"]
 
 
 def command(
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write to; made when absent.")] = Path(
-        "flatnorm-demo"
-    ),
+    output: Annotated[Path, output_option("Folder to write to; made when absent.")] = Path("flatnorm-demo"),
     camera: Annotated[SimulatedCamera, typer.Option(help="Whose files to simulate.")] = "decam",
     exposures: Annotated[int, typer.Option(help="Number of exposures.", min=4)] = 8,
     seed: Annotated[int, typer.Option(help="Of the simulation.", min=0)] = 0,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Simulate a night with known truth, measure and solve it, and compare.
+    """Try it all on a simulated night, and compare with the truth.
 
+    Writes a folder with the night's FITS files, levels.nc, run.nc (the solution) and residual.png.
     The night has a dead amplifier, a saturated exposure and a lost file or CCD.
 
     Exit status 1 if E and G are not recovered within the errors that the noise of the pixels predicts.
     """
+    from flatnorm_xr.decompose.solve import solve
+    from flatnorm_xr.measure.levels import measure
+    from flatnorm_xr.simulate.compare import compare, with_truth
+    from flatnorm_xr.simulate.night import simulate_night
+
     outputs = Outputs(output)
     refuse_outputs(outputs, overwrite=overwrite)
     night = output / "night"

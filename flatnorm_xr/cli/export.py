@@ -7,9 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from flatnorm_xr.archive.export import export
 from flatnorm_xr.cli.console import refuse_existing, say
-from flatnorm_xr.cli.options import Overwrite, open_levels
+from flatnorm_xr.cli.options import Overwrite, open_levels, output_option
 
 __all__ = ["EXAMPLE", "command"]
 
@@ -22,10 +21,15 @@ Format = Literal["csv", "ecsv", "lsst"]
 def command(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Levels or a solution, .nc.")],
     to: Annotated[Format | None, typer.Option(help="Format; default: that of the output, or csv.")] = None,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="File to write; default: beside RUN.")] = None,
+    output: Annotated[Path | None, output_option("File to write; default: beside RUN.")] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Write a solution as a long table, one row a cell; or, for Rubin's combine, its scales as YAML (lsst)."""
+    """Write a table for other programs, or scales for Rubin's.
+
+    Reads levels or a solution; writes a long table, one row a cell, or the scales as YAML for Rubin's combine (lsst).
+    """
+    from flatnorm_xr.archive.export import export
+
     target = output or run.with_suffix(".yaml" if to == "lsst" else f".{to or 'csv'}")
     refuse_existing([target], overwrite=overwrite, inputs=[run])
     export(open_levels(run), target, to=to, overwrite=overwrite)

@@ -39,7 +39,7 @@ FILES = {
 
 app = typer.Typer(
     name="lsst",
-    help="Run inside Rubin's middleware (Butler, pipetask, BPS); needs pip install 'flatnorm-xr\\[lsst]'.",
+    help="Run inside Rubin's middleware.\n\nThat is Butler, pipetask and BPS; needs pip install 'flatnorm-xr\\[lsst]'.",
     epilog=EXAMPLE,
     rich_markup_mode="rich",
 )
@@ -67,12 +67,19 @@ def init(
     exposures: Annotated[int | None, typer.Option(help="Exposures in each filter; default 5.", min=1)] = None,
     filters: Annotated[str | None, typer.Option(help="Filters to simulate, comma-separated; default g,r.")] = None,
     pixels: Annotated[int | None, typer.Option(help="Side of a simulated amplifier; default 32.", min=8)] = None,
-    ragged: Annotated[bool, typer.Option("--ragged", help="Simulate detectors that lack an amplifier.")] = False,
+    ragged: Annotated[
+        bool, typer.Option("--ragged", metavar="", help="Simulate detectors that lack an amplifier.")
+    ] = False,
     seed: Annotated[int | None, typer.Option(help="Of the simulation; default 0.", min=0)] = None,
-    run: Annotated[bool, typer.Option("--run", help="Run the pipeline at once, and show what it finds.")] = False,
+    run: Annotated[
+        bool, typer.Option("--run", metavar="", help="Run the pipeline at once, and show what it finds.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make a Butler repository of a simulated night of flats, or of measured levels, with its camera certified."""
+    """Make a repository of a simulated night, or of measured levels.
+
+    Writes a Butler repository with the camera certified, and prints the lines that run the pipeline in it.
+    """
     repositories, running = _middleware()
     sizes = {
         "n_detectors": detectors,
@@ -118,11 +125,15 @@ def ingest(
         typer.Option(help="Name of the camera in the repository; default: the one the levels tell, or the only one."),
     ] = None,
     new_instrument: Annotated[
-        bool, typer.Option("--new-instrument", help="The camera may be one that the repository does not have.")
+        bool,
+        typer.Option("--new-instrument", metavar="", help="The camera may be one that the repository does not have."),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Put one more night of measured levels into a repository: all of it, or nothing."""
+    """Put one more night of levels into a repository.
+
+    Reads measured levels; writes all of them into the repository, or nothing.
+    """
     repositories, _ = _middleware()
     with _tidy_log():
         made = repositories.fill_repository(
@@ -137,11 +148,15 @@ def ingest(
     say(f"  {command}")
 
 
-@app.command(epilog="Example: pipetask run ... -p $(flatnorm lsst path pipeline)")
+@app.command(epilog="Example: flatnorm lsst path pipeline")
 def path(
     name: Annotated[FileName, typer.Argument(metavar="NAME", help=", ".join(FILES))],
 ) -> None:
-    """Print where a packaged file lies: the pipeline, the configuration of repositories, those of BPS."""
+    """Print where a packaged file lies.
+
+    These are the pipeline, the configuration of repositories, and those of BPS; for example as
+    pipetask run -p $(flatnorm lsst path pipeline).
+    """
     typer.echo(FILES[name])
 
 

@@ -5,9 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
-from flatnorm_xr.archive.netcdf import save
 from flatnorm_xr.cli.console import netcdf_name, refuse_existing, say, show_values, state
 from flatnorm_xr.cli.options import (
     AsJson,
@@ -24,9 +21,8 @@ from flatnorm_xr.cli.options import (
     Saturation,
     StatisticOption,
     Strict,
+    output_option,
 )
-from flatnorm_xr.measure.levels import measure
-from flatnorm_xr.show.summary import summary
 
 __all__ = ["EXAMPLE", "command"]
 
@@ -35,7 +31,7 @@ EXAMPLE = "Example: flatnorm measure 'night/*.fits.fz' -o levels.nc"
 
 def command(
     files: Files,
-    output: Annotated[Path, typer.Option("-o", "--output", help="NetCDF file to write.")],
+    output: Annotated[Path, output_option("NetCDF file to write.")],
     camera: Camera = None,
     statistic: StatisticOption = "meanclip",
     clip: Clip = 3.0,
@@ -50,7 +46,14 @@ def command(
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Measure the level of every amplifier and detector in FITS files."""
+    """Measure the level of every amplifier and detector.
+
+    Reads FITS files; writes the levels to a NetCDF file, which flatnorm solve reads.
+    """
+    from flatnorm_xr.archive.netcdf import save
+    from flatnorm_xr.measure.levels import measure
+    from flatnorm_xr.show.summary import summary
+
     refuse_existing([netcdf_name(output)], overwrite=overwrite, inputs=files)
     ds = measure(
         files,

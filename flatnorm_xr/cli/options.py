@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-import xarray as xr
 
 from flatnorm_xr.errors import ReadError
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 __all__ = [
     "AsJson",
@@ -23,27 +25,80 @@ __all__ = [
     "Saturation",
     "StatisticOption",
     "Strict",
+    "coordinates",
     "open_levels",
+    "output_option",
 ]
 
 
 Statistic = Literal["meanclip", "median", "mean"]
 
-Files = Annotated[list[str], typer.Argument(metavar="FILES...", help="FITS files (.fits, .gz, .fz) or quoted globs.")]
-Camera = Annotated[str | None, typer.Option(help="Packaged profile or a YAML file; default: recognised.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+_READ = "Input"
+_WRITTEN = "Output"
+_MEASURE = "How to measure"
 
-StatisticOption = Annotated[Statistic, typer.Option(help="What the level of an amplifier is.")]
-Clip = Annotated[float, typer.Option(help="Clip at this many standard deviations.")]
-ClipPasses = Annotated[int, typer.Option("--clip-iterations", help="Clipping passes.")]
-BiasOption = Annotated[Path | None, typer.Option(help="Bias image to subtract, FITS.")]
-MaskOption = Annotated[Path | None, typer.Option(help="Bad-pixel mask, FITS; non-zero is bad.")]
-Saturation = Annotated[float | None, typer.Option(help="Raw adu from which a pixel is saturated.")]
-Border = Annotated[int, typer.Option(help="Pixels to leave out along the edges of each detector.")]
-EdgeStrips = Annotated[int, typer.Option(help="Width of strips that compare amplifiers at their borders; 0: none.")]
-Checksum = Annotated[bool, typer.Option("--checksum", help="Record the sha256 of every file.")]
-Strict = Annotated[bool, typer.Option("--strict", help="Fail on a file that cannot be read.")]
+
+def _cameras(given: str) -> list[str]:
+    """Names of camera profiles, for the shell to complete."""
+    from flatnorm_xr.camera.profiles import packaged_profiles
+
+    return [name for name in packaged_profiles() if name.startswith(given)]
+
+
+def coordinates(given: str) -> list[str]:
+    """Names of coordinates by which exposures can be told apart, for the shell to complete."""
+    from flatnorm_xr.model.schema import COORDINATES
+
+    rows = [row for row in COORDINATES.values() if row.dims == "exposure" and row.stage == "measure"]
+    return [row.name for row in rows if row.name.startswith(given) and row.name not in ("exposure", "time")]
+
+
+Files = Annotated[
+    list[str],
+    typer.Argument(metavar="FILES", help="FITS files (.fits, .gz, .fz) or quoted globs."),
+]
+Camera = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Packaged profile or a YAML file; default: recognised.",
+        autocompletion=_cameras,
+        rich_help_panel=_READ,
+    ),
+]
+Strict = Annotated[
+    bool, typer.Option("--strict", metavar="", help="Fail on a file that cannot be read.", rich_help_panel=_READ)
+]
+Checksum = Annotated[
+    bool, typer.Option("--checksum", metavar="", help="Record the sha256 of every file.", rich_help_panel=_READ)
+]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", metavar="", help="Replace files that exist.", rich_help_panel=_WRITTEN)
+]
+AsJson = Annotated[
+    bool, typer.Option("--json", metavar="", help="Print JSON instead of text.", rich_help_panel=_WRITTEN)
+]
+
+
+def output_option(help: str) -> Any:
+    """Option -o of a command."""
+    return typer.Option("-o", "--output", metavar="PATH", help=help, rich_help_panel=_WRITTEN)
+
+
+def _measuring(help: str, *names: str, metavar: str | None = None) -> Any:
+    return typer.Option(*names, metavar=metavar, help=help, rich_help_panel=_MEASURE)
+
+
+StatisticOption = Annotated[Statistic, _measuring("What a level is: meanclip, median or mean.", metavar="NAME")]
+Clip = Annotated[float, _measuring("Clip at this many standard deviations.", metavar="SD")]
+ClipPasses = Annotated[int, _measuring("Clipping passes.", "--clip-iterations", metavar="N")]
+BiasOption = Annotated[Path | None, _measuring("Bias image to subtract, FITS.", metavar="PATH")]
+MaskOption = Annotated[Path | None, _measuring("Bad-pixel mask, FITS; non-zero is bad.", metavar="PATH")]
+Saturation = Annotated[float | None, _measuring("Raw adu from which a pixel is saturated.", metavar="ADU")]
+Border = Annotated[int, _measuring("Pixels to leave out along the edges of each detector.", metavar="N")]
+EdgeStrips = Annotated[
+    int, _measuring("Width of strips that compare amplifiers at their borders; 0: none.", metavar="N")
+]
 
 
 def open_levels(path: Path, *, units: str | None = None) -> xr.Dataset:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import xarray as xr
-
-from flatnorm_xr.archive.netcdf import save
 from flatnorm_xr.cli.console import refuse_existing, say, show_values
 from flatnorm_xr.cli.rejected import show_rejections
 from flatnorm_xr.errors import FlatnormError
-from flatnorm_xr.show.picture import write_picture
-from flatnorm_xr.show.summary import summary
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 __all__ = ["Outputs", "refuse_outputs", "show_solution", "write_levels", "write_solution"]
 
@@ -54,18 +53,25 @@ def refuse_outputs(outputs: Outputs, *, overwrite: bool) -> None:
 
 def write_levels(ds: xr.Dataset, outputs: Outputs, *, overwrite: bool) -> None:
     """Save what was measured, in a folder that is made now that there is something to put into it."""
+    from flatnorm_xr.archive.netcdf import save
+
     outputs.folder.mkdir(parents=True, exist_ok=True)
     save(ds, outputs.levels, overwrite=overwrite)
 
 
 def write_solution(solution: xr.Dataset, outputs: Outputs, *, overwrite: bool) -> None:
     """Save the solution and draw its residuals."""
+    from flatnorm_xr.archive.netcdf import save
+    from flatnorm_xr.show.picture import write_picture
+
     save(solution, outputs.solution, overwrite=overwrite)
     write_picture(solution, "residual", outputs.picture, overwrite=overwrite)
 
 
 def show_solution(solution: xr.Dataset, outputs: Outputs, *, as_json: bool) -> None:
     """Say how it went, and where the files are."""
+    from flatnorm_xr.show.summary import summary
+
     files = {"levels": outputs.levels, "solution": outputs.solution, "residuals": outputs.picture}
     values = summary(solution)
     if as_json:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import pandas as pd
-import xarray as xr
+from typing import TYPE_CHECKING, Any
 
 from flatnorm_xr.cli.console import say, show_table, state
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
 
 __all__ = ["show_rejections"]
 
@@ -31,6 +32,8 @@ def show_rejections(solution: xr.Dataset, *, most: int = 20) -> None:
 
 
 def _line(row: pd.Series[Any], columns: list[str]) -> list[str]:
+    import pandas as pd
+
     words = []
     for name in columns:
         value = row[name]

@@ -5,9 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
-from flatnorm_xr.camera.inspect import inspect as inspect_files
 from flatnorm_xr.cli.console import state
 from flatnorm_xr.cli.inspect import show
 from flatnorm_xr.cli.options import (
@@ -25,14 +22,17 @@ from flatnorm_xr.cli.options import (
     Saturation,
     StatisticOption,
     Strict,
+    output_option,
 )
 from flatnorm_xr.cli.outputs import Outputs, refuse_outputs, show_solution, write_levels, write_solution
 from flatnorm_xr.cli.solving import Solving, with_solving
-from flatnorm_xr.decompose.solve import solve
 from flatnorm_xr.errors import FlatnormError
-from flatnorm_xr.measure.levels import measure
+from flatnorm_xr.progress import waiting
 
 __all__ = ["EXAMPLE", "command"]
+
+MOST_FILES = 20
+"""Files up to which each has a line of its own."""
 
 EXAMPLE = "Example: flatnorm run 'night/*.fits.fz' -o calib/20261122"
 
@@ -40,7 +40,7 @@ EXAMPLE = "Example: flatnorm run 'night/*.fits.fz' -o calib/20261122"
 @with_solving(weights="variance", robust="tukey")
 def command(
     files: Files,
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write to; made when absent.")],
+    output: Annotated[Path, output_option("Folder to write to; made when absent.")],
     solving: Solving,
     camera: Camera = None,
     statistic: StatisticOption = "meanclip",
@@ -56,14 +56,18 @@ def command(
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Inspect, measure, solve, save and draw: the whole job, from FITS files to scales.
+    """Inspect, measure and solve a night of flats, and draw what is left.
 
-    Writes levels.nc, run.nc (the solution) and residual.png into the folder.
+    Reads FITS files; writes levels.nc, run.nc (the solution) and residual.png into a folder.
     """
+    from flatnorm_xr.camera.inspect import inspect as inspect_files
+    from flatnorm_xr.decompose.solve import solve
+    from flatnorm_xr.measure.levels import measure
+
     outputs = Outputs(output)
     refuse_outputs(outputs, overwrite=overwrite)
     if not as_json:
-        show(inspect_files(files, camera=camera))
+        show(inspect_files(files, camera=camera, progress=not state.quiet), most=MOST_FILES)
     ds = measure(
         files,
         camera=camera,
@@ -84,7 +88,8 @@ def command(
     if not replaces:
         write_levels(ds, outputs, overwrite=overwrite)
     try:
-        solution = solve(ds, **solving.keywords(ds))
+        with waiting("solve", wanted=not state.quiet):
+            solution = solve(ds, **solving.keywords(ds))
     except FlatnormError as error:
         if replaces:
             raise

@@ -7,13 +7,11 @@ from typing import Annotated
 
 import typer
 
-from flatnorm_xr.archive.netcdf import save
-from flatnorm_xr.cli.console import netcdf_name, refuse_existing, say, show_values
-from flatnorm_xr.cli.options import AsJson, Overwrite, open_levels
+from flatnorm_xr.cli.console import netcdf_name, refuse_existing, say, show_values, state
+from flatnorm_xr.cli.options import AsJson, Overwrite, open_levels, output_option
 from flatnorm_xr.cli.rejected import show_rejections
 from flatnorm_xr.cli.solving import Solving, with_solving
-from flatnorm_xr.decompose.solve import solve
-from flatnorm_xr.show.summary import summary
+from flatnorm_xr.progress import waiting
 
 __all__ = ["EXAMPLE", "command"]
 
@@ -23,16 +21,27 @@ EXAMPLE = "Example: flatnorm solve levels.nc -o run.nc --weights variance --robu
 @with_solving()
 def command(
     stats: Annotated[Path, typer.Argument(metavar="STATS", help="Levels: .nc, .csv, .ecsv or .parquet.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="NetCDF file to write.")],
+    output: Annotated[Path, output_option("NetCDF file to write.")],
     solving: Solving,
-    units: Annotated[str | None, typer.Option(help="Units of a table's levels: adu or electron.")] = None,
+    units: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Units of a table's levels: adu or electron.", rich_help_panel="Input"),
+    ] = None,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Find E, G, bgModel and scales from measured levels."""
+    """Find E, G and the scales from measured levels.
+
+    Reads the levels from a NetCDF file or a table; writes the solution, which holds them too, to a NetCDF file.
+    """
+    from flatnorm_xr.archive.netcdf import save
+    from flatnorm_xr.decompose.solve import solve
+    from flatnorm_xr.show.summary import summary
+
     refuse_existing([netcdf_name(output)], overwrite=overwrite, inputs=[stats])
     ds = open_levels(stats, units=units)
-    solution = solve(ds, **solving.keywords(ds))
+    with waiting("solve", wanted=not state.quiet):
+        solution = solve(ds, **solving.keywords(ds))
     save(solution, output, overwrite=overwrite)
     show_values(summary(solution), as_json=as_json)
     if not as_json:

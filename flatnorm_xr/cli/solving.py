@@ -5,12 +5,14 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-import xarray as xr
 
-from flatnorm_xr.decompose.gauge import parse_gauge
+from flatnorm_xr.cli.options import coordinates
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 __all__ = ["Solving", "with_solving"]
 
@@ -21,6 +23,9 @@ Model = Literal["log", "log-link"]
 Robust = Literal["none", "tukey", "huber"]
 OnDisconnected = Literal["raise", "separate"]
 
+_SOLVE = "How to solve"
+_ERRORS = "Standard errors"
+
 
 class Solving:
     """What was asked of the solve on the command line."""
@@ -30,6 +35,8 @@ class Solving:
 
     def keywords(self, ds: xr.Dataset) -> dict[str, Any]:
         """Keywords of `flatnorm_xr.solve` for these levels, whose labels decide what a detector's name means."""
+        from flatnorm_xr.decompose.gauge import parse_gauge
+
         asked = dict(self._asked)
         asked["gauge"] = parse_gauge(asked["gauge"], ds["detector"])
         asked["robust"] = None if asked["robust"] == "none" else asked["robust"]
@@ -43,42 +50,64 @@ class Solving:
         return asked
 
 
+def _option(help: str, *names: str, metavar: str | None = None, exposures: bool = False) -> Any:
+    """Make an option of a solve; that of an exposure coordinate completes its name."""
+    completion = coordinates if exposures else None
+    return typer.Option(*names, metavar=metavar, help=help, autocompletion=completion, rich_help_panel=_SOLVE)
+
+
+def _errors(help: str, *names: str, metavar: str | None = None, exposures: bool = False) -> Any:
+    """Make an option of the standard errors."""
+    completion = coordinates if exposures else None
+    return typer.Option(*names, metavar=metavar, help=help, autocompletion=completion, rich_help_panel=_ERRORS)
+
+
 def _options(
     level: Annotated[
-        Level | None, typer.Option(help="What a unit is; default: amplifiers where there are any.")
+        Level | None,
+        _option("Of a unit: detector, or amplifier; default: the latter if there are any.", metavar="NAME"),
     ] = None,
-    method: Annotated[Method, typer.Option(help="Exact least squares, or the documented alternation.")] = "exact",
-    iterations: Annotated[int, typer.Option(help="Of the alternation.")] = 10,
-    tolerance: Annotated[float, typer.Option(help="Largest change of any ln E that another step would make.")] = 1e-12,
-    weights: Annotated[Weighting, typer.Option(help="Of the cells.")] = "counts",
+    weights: Annotated[Weighting, _option("Of the cells: counts, variance or uniform.", metavar="NAME")] = "counts",
     floor: Annotated[
-        str, typer.Option(help="Relative systematic error of a level, with --weights variance; or estimate.")
+        str, _option("Relative systematic error of a level, for --weights variance; or estimate.", metavar="SIZE")
     ] = "estimate",
     floor_by: Annotated[
-        str | None, typer.Option(help="Estimate a floor for each value of this exposure coordinate.")
+        str | None,
+        _option("Estimate a floor for each value of this exposure coordinate.", metavar="NAME", exposures=True),
     ] = None,
-    model: Annotated[Model, typer.Option(help="Fit ln of the levels, or faint levels themselves (log-link).")] = "log",
-    gauge: Annotated[str, typer.Option(help="mean, geometric, or detectors, comma-separated.")] = "mean",
     robust: Annotated[
-        Robust, typer.Option(help="Find faulty cells, units and exposures, and leave them out.")
+        Robust, _option("Find faults and leave them out of the fit: none, tukey or huber.", metavar="NAME")
     ] = "none",
+    by: Annotated[
+        str | None,
+        _option("Solve each value of this exposure coordinate by itself.", metavar="NAME", exposures=True),
+    ] = None,
+    gauge: Annotated[str, _option("mean, geometric, or detectors, comma-separated.", metavar="NAME")] = "mean",
+    on_disconnected: Annotated[
+        OnDisconnected, _option("Sets of units that share no exposure: raise, or separate.", metavar="NAME")
+    ] = "raise",
+    hierarchy: Annotated[bool, _option("Split G into detectors and amplifiers.", "--hierarchy", metavar="")] = False,
     modes: Annotated[
-        str, typer.Option(help="Patterns shared by units to fit beside G and E: a number, or auto.")
+        str, _option("Patterns shared by units to fit beside G and E: a number, or auto.", metavar="N")
     ] = "0",
-    by: Annotated[str | None, typer.Option(help="Solve each value of this exposure coordinate by itself.")] = None,
+    model: Annotated[
+        Model, _option("What is fitted: ln of the levels (log), or faint levels themselves (log-link).", metavar="NAME")
+    ] = "log",
+    method: Annotated[Method, _option("Least squares: exact, or by alternation.", metavar="NAME")] = "exact",
+    iterations: Annotated[int, _option("Of the alternation.", metavar="N")] = 10,
+    tolerance: Annotated[
+        float, _option("Largest change of any ln E that another step would make.", metavar="X")
+    ] = 1e-12,
     uncertainty: Annotated[
         str,
-        typer.Option(
-            help="Standard errors: auto, none, analytic, jackknife, bootstrap, or two of these, comma-separated."
-        ),
+        _errors("auto, none, analytic, jackknife, bootstrap, or two of these, comma-separated.", metavar="NAME"),
     ] = "auto",
     jackknife_block: Annotated[
-        str | None, typer.Option(help="Leave out together exposures that share this coordinate's value.")
+        str | None,
+        _errors("Leave out together exposures that share this coordinate's value.", metavar="NAME", exposures=True),
     ] = None,
-    replicates: Annotated[int, typer.Option(help="Of the bootstrap.")] = 200,
-    seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
-    hierarchy: Annotated[bool, typer.Option("--hierarchy", help="Split G into detectors and amplifiers.")] = False,
-    on_disconnected: Annotated[OnDisconnected, typer.Option(help="Sets of units that share no exposure.")] = "raise",
+    replicates: Annotated[int, _errors("Of the bootstrap.", metavar="N")] = 200,
+    seed: Annotated[int, _errors("Of the bootstrap.", metavar="N")] = 0,
 ) -> None:
     """Carry the options; never called."""
 
@@ -92,8 +121,6 @@ def with_solving(**defaults: Any) -> Callable[[Callable[..., None]], Callable[..
         Defaults that differ from those of `flatnorm_xr.solve`.
     """
     extra = inspect.signature(_options, eval_str=True).parameters
-    for option in extra.values():
-        option.annotation.__metadata__[0].rich_help_panel = "How to solve"
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         def with_options(**given: Any) -> None:
