@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import warnings
@@ -11,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from flatnorm_xr import __version__
-from flatnorm_xr.cli import demo, diagnose, export, inspect, lsst, measure, plot, run, solve
+from flatnorm_xr.cli import demo, diagnose, export, inspect, lsst, measure, plot, report, run, solve
 from flatnorm_xr.cli.console import state
 
 __all__ = ["app", "main"]
@@ -25,9 +26,19 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo, run, inspect, measure, solve, diagnose, plot, export):
-    app.command(name=command.__name__.rpartition(".")[2], epilog=command.EXAMPLE)(command.command)
-app.add_typer(lsst.app)
+PANELS = {
+    "The whole job": (demo, run),
+    "Step by step": (inspect, measure, solve),
+    "Look": (diagnose, plot, report),
+    "Hand on": (export,),
+}
+"""Commands by the panel of the help that they stand in, in the order of the work."""
+
+for panel, commands in PANELS.items():
+    for command in commands:
+        name = command.__name__.rpartition(".")[2]
+        app.command(name=name, epilog=command.EXAMPLE, rich_help_panel=panel)(command.command)
+app.add_typer(lsst.app, rich_help_panel="Hand on")
 
 
 def _show_version(wanted: bool) -> None:
@@ -39,16 +50,19 @@ def _show_version(wanted: bool) -> None:
 @app.callback()
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+        bool, typer.Option("--version", metavar="", callback=_show_version, is_eager=True, help="Show the version.")
     ] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress and no summary; warnings stay.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", metavar="", help="Show the traceback of an error.")] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", metavar="", help="No progress and no summary; warnings stay.")
+    ] = False,
 ) -> None:
     """Normalise the flats of a mosaic camera."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the program and leave with its exit status."""
+    os.environ["MPLBACKEND"] = "agg"  # pictures go into files, whatever display there is
     given = list(sys.argv[1:] if arguments is None else arguments)
     ours = given[: given.index("--")] if "--" in given else given
     state.debug, state.quiet = "--debug" in ours, "--quiet" in ours
@@ -81,6 +95,8 @@ def _run(arguments: list[str]) -> int:
             raise
         _complain(_explain(error))
         return 2
+    if status == 130:  # typer has caught the interrupt
+        _complain("interrupted")
     return int(status or 0)
 
 
