@@ -56,9 +56,10 @@ def command(
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Inspect, measure and solve a night of flats, and draw what is left.
+    """Go all the way from a night's FITS files to E, G and scales.
 
-    Reads FITS files; writes levels.nc, run.nc (the solution) and residual.png into a folder.
+    Inspects, measures, solves and draws: reads FITS files; writes levels.nc, run.nc (the solution) and residual.png
+    into a folder.
     """
     from flatnorm_xr.camera.inspect import inspect as inspect_files
     from flatnorm_xr.decompose.solve import solve

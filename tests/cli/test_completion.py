@@ -1,0 +1,100 @@
+"""What a shell completes: commands, options, names; and that it need not wait for it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from flatnorm_xr.camera.profiles import packaged_profiles
+from flatnorm_xr.model.schema import COORDINATES
+from flatnorm_xr.show.pictures import PICTURES
+
+PROGRAM = "import sys; from flatnorm_xr.cli.main import main; main()"
+
+
+def ask(words, shell="bash", code=PROGRAM):
+    """What the program answers to a shell that asks how ``words`` go on."""
+    given = {
+        "_FLATNORM_COMPLETE": f"complete_{shell}",
+        "COMP_WORDS": words,
+        "COMP_CWORD": str(len(words.split(" ")) - 1),
+        "_TYPER_COMPLETE_ARGS": words,
+        "_TYPER_COMPLETE_FISH_ACTION": "get-args",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | given, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.stderr == ""
+    return done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("flatnorm ", ["demo", "run", "inspect", "measure", "solve", "diagnose", "plot", "report", "export", "lsst"]),
+        ("flatnorm in", ["inspect"]),
+        ("flatnorm lsst ", ["init", "ingest", "path"]),
+        ("flatnorm plot ", [*PICTURES, "all"]),
+        ("flatnorm plot re", [name for name in PICTURES if name.startswith("re")]),
+        ("flatnorm measure --camera ", packaged_profiles()),
+        ("flatnorm run --camera de", ["decam"]),
+        ("flatnorm solve --ju", []),
+        ("flatnorm solve --ja", ["--jackknife-block"]),
+        ("flatnorm solve --weights ", ["counts", "variance", "uniform"]),
+    ],
+)
+def test_words_go_on_in_bash(words, expected):
+    assert ask(words).split() == expected
+
+
+@pytest.mark.parametrize("option", ["--by", "--floor-by", "--jackknife-block"])
+def test_coordinates_of_exposures_complete(option):
+    found = ask(f"flatnorm solve {option} ").split()
+    assert {"physical_filter", "night", "lamp", "exposure_time"} <= set(found)
+    assert all(COORDINATES[name].dims == "exposure" for name in found)
+
+
+@pytest.mark.parametrize("shell", ["zsh", "fish"])
+def test_other_shells_show_a_line_on_each(shell):
+    found = ask("flatnorm plot ", shell)
+    for name, line in PICTURES.items():
+        assert name in found
+        assert line[:20] in found
+
+
+@pytest.mark.parametrize("words", ["flatnorm ", "flatnorm plot ", "flatnorm run --camera ", "flatnorm solve --by "])
+def test_completing_imports_nothing_slow(words):
+    code = (
+        "import sys, atexit\n"
+        "slow = {'xarray', 'pandas', 'astropy', 'numba', 'scipy', 'matplotlib', 'netCDF4'}\n"
+        "atexit.register(lambda: print('SLOW', sorted(slow & set(sys.modules))))\n" + PROGRAM
+    )
+    assert ask(words, code=code).splitlines()[-1] == "SLOW []"
+
+
+def test_what_bash_is_told_completes_there():
+    shown = subprocess.run(
+        ["bash", "-c", f'"{sys.executable}" -c "{PROGRAM}" --show-completion; true'],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert "_FLATNORM_COMPLETE=complete_bash" in shown.stdout
+
+
+def test_completion_can_be_installed(tmp_path):
+    environment = os.environ | {"HOME": str(tmp_path)}
+    line = f'"{sys.executable}" -c "{PROGRAM}" --install-completion; true'
+    done = subprocess.run(
+        ["bash", "-c", line], env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert "installed" in done.stdout
+    (script,) = [path for path in tmp_path.rglob("*") if path.is_file() and "flatnorm" in path.name]
+    assert "_FLATNORM_COMPLETE=complete_bash" in script.read_text()
+    bash = f"source {script}; COMP_WORDS=(flatnorm ins); COMP_CWORD=1; flatnorm() {{ :; }}; complete -p flatnorm"
+    done = subprocess.run(["bash", "-c", bash], capture_output=True, text=True, timeout=60, check=False)
+    assert "-F _flatnorm_completion flatnorm" in done.stdout
