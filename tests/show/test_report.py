@@ -125,7 +125,10 @@ def test_what_was_rejected_is_named_first_with_its_size(says: Callable[..., Any]
     ds.background[7, 6:] *= 0.99
     with says("rejected"):
         solution = fx.solve(ds, weights="variance", robust="tukey")
-    jump, cell, _ = find_three(Facts(solution, fx.diagnose(solution)))
+    facts = Facts(solution, fx.diagnose(solution))
+    assert facts.diagnosis.attrs["causes"] == "jump"
+    assert "rms, once what does not follow is left out: jump of the gain of detector 8" in judge(facts).sentence
+    jump, cell, _ = find_three(facts)
     assert jump.headline == "1 gain jump left out of the fit"
     assert re.fullmatch(r"The response of 8 shrank by (0\.9|1\.0)\d* ± 0\.\d+ % at exposure 107\.", jump.text)
     assert cell.headline == "1 cell left out of the fit"

@@ -50,13 +50,16 @@ def judge(facts: Facts) -> Verdict:
     are not G times E; "good" when nothing of that was found.
     """
     found: str = facts.diagnosis.attrs["verdict"]
-    causes = bool(facts.diagnosis.attrs.get("causes"))
     if not np.isfinite(facts.E).any() or not np.isfinite(facts.G).any():
         return Verdict("bad", "Nothing to use", "No exposure or no unit has a usable level, so there is no E and no G.")
-    rms = float(np.sqrt(np.average(np.nan_to_num(facts.residual) ** 2, weights=facts.weight)))
-    sentence = f"The levels are G times E to {with_mmag(rms)} rms: {found}."
-    if causes:
-        sentence = f"The levels are not G times E: {found}. They are within {with_mmag(rms)} rms of it."
+    rms = with_mmag(float(np.sqrt(np.average(np.nan_to_num(facts.residual) ** 2, weights=facts.weight))))
+    causes = set(filter(None, str(facts.diagnosis.attrs.get("causes", "")).split(", ")))
+    if causes - _left_out(facts):
+        sentence = f"The levels are not G times E: {found}. They are within {rms} rms of it."
+    elif causes:
+        sentence = f"The levels are G times E to {rms} rms, once what does not follow is left out: {found}."
+    else:
+        sentence = f"The levels are G times E to {rms} rms: {found}."
     if not _converged(facts):
         return Verdict("bad", "Do not use", f"The solver did not converge. {sentence}")
     if any(finding.grave for finding in _candidates(facts)):
@@ -105,7 +108,7 @@ def _solver(facts: Facts) -> Iterator[Finding]:
 def _departures(facts: Facts, *, of_one_unit: bool) -> Iterator[Finding]:
     """Name the causes that the diagnosis found, in its order."""
     diagnosis = facts.diagnosis
-    told = set() if facts.rejections is None else {_SAME.get(kind) for kind in facts.rejections["kind"]}
+    told = _left_out(facts)
     order = diagnosis["cause"].values
     for k in sorted(np.flatnonzero(order > 0), key=lambda k: order[k]):
         name = str(diagnosis["test"].values[k])
@@ -113,6 +116,11 @@ def _departures(facts: Facts, *, of_one_unit: bool) -> Iterator[Finding]:
             yield Finding(
                 f"Not a product: {_TESTS.get(name, name)}", str(diagnosis["sentence"].values[k]), "#diagnosis"
             )
+
+
+def _left_out(facts: Facts) -> set[str]:
+    """Tests whose finding was left out of the fit as a fault already."""
+    return set() if facts.rejections is None else {_SAME[kind] for kind in facts.rejections["kind"] if kind in _SAME}
 
 
 _OF_ONE_UNIT = ("bias", "slope", "jump", "scatter")
