@@ -160,14 +160,44 @@ class FlatnormPlotAccessor:
 
         return G(self._ds, **keywords)
 
-    def focal_plane(self, variable: Any = "G", **keywords: Any) -> Any:
+    def focal_plane(self, *arguments: Any, **keywords: Any) -> Any:
         """Any variable where units lie; see `flatnorm_xr.show.plots.focal_plane`."""
         from flatnorm_xr.show.plots import focal_plane
 
-        return focal_plane(self._ds, variable, **keywords)
+        return focal_plane(self._ds, *arguments, **keywords)
 
 
 def _pictures() -> dict[str, str]:
     """Names of the pictures, and the first words on each."""
     methods = {name: method for name, method in vars(FlatnormPlotAccessor).items() if not name.startswith("_")}
     return {name: str(method.__doc__).partition(";")[0] for name, method in methods.items()}
+
+    def weights(self, **keywords: Any) -> Any:
+        """Weights as a matrix; see `flatnorm_xr.show.plots.weights`."""
+        from flatnorm_xr.show.plots import weights
+
+        return weights(self._ds, **keywords)
+
+    def pulls(self, **keywords: Any) -> Any:
+        """Residuals over their standard deviations; see `flatnorm_xr.show.plots.pulls`."""
+        from flatnorm_xr.show.plots import pulls
+
+        return pulls(self._ds, **keywords)
+
+    def residual_vs_level(self, **keywords: Any) -> Any:
+        """Residuals against the level; see `flatnorm_xr.show.plots.residual_vs_level`."""
+        from flatnorm_xr.show.plots import residual_vs_level
+
+        return residual_vs_level(self._ds, **keywords)
+
+    def connectivity(self, **keywords: Any) -> Any:
+        """Which units share exposures; see `flatnorm_xr.show.plots.connectivity`."""
+        from flatnorm_xr.show.plots import connectivity
+
+        return connectivity(self._ds, **keywords)
+
+    def convergence(self, **keywords: Any) -> Any:
+        """How the solver came to its solution; see `flatnorm_xr.show.plots.convergence`."""
+        from flatnorm_xr.show.plots import convergence
+
+        return convergence(self._ds, **keywords)

@@ -9,5 +9,6 @@ PICTURES = {
     "residual": "Residuals as a matrix",
     "E": "Exposure levels",
     "G": "Relative responses",
+    "focal_plane": "Any variable where units lie",
 }
 """Names of the methods of ``ds.flatnorm.plot``, in the order in which one looks at them."""

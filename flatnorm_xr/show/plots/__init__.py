@@ -1,8 +1,32 @@
 """Pictures of levels and solutions, in the manner of xarray's plots; each is drawn from one dataset alone."""
 
 from flatnorm_xr.show.plots.cells import background, residual
+from flatnorm_xr.show.plots.connectivity import Connectivity, connectivity
+from flatnorm_xr.show.plots.convergence import Convergence, convergence
+from flatnorm_xr.show.plots.focal_plane import FocalPlane, focal_plane
 from flatnorm_xr.show.plots.matrix import Matrix
 from flatnorm_xr.show.plots.points import Points
+from flatnorm_xr.show.plots.pulls import Pulls, pulls
+from flatnorm_xr.show.plots.response_to_level import Trends, residual_vs_level
 from flatnorm_xr.show.plots.vectors import E, G
+from flatnorm_xr.show.plots.weights import weights
 
-__all__ = ["E", "G", "Matrix", "Points", "background", "residual"]
+__all__ = [
+    "Connectivity",
+    "Convergence",
+    "E",
+    "FocalPlane",
+    "G",
+    "Matrix",
+    "Points",
+    "Pulls",
+    "Trends",
+    "background",
+    "connectivity",
+    "convergence",
+    "focal_plane",
+    "pulls",
+    "residual",
+    "residual_vs_level",
+    "weights",
+]
