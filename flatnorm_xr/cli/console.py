@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from flatnorm_xr.errors import FlatnormError, offenders
 
-__all__ = ["netcdf_name", "refuse_existing", "say", "show_table", "show_values", "state"]
+if TYPE_CHECKING:
+    import xarray as xr
+
+__all__ = [
+    "netcdf_name",
+    "refuse_existing",
+    "say",
+    "screen_width",
+    "show_description",
+    "show_table",
+    "show_values",
+    "state",
+]
 
 
 @dataclass
@@ -40,6 +54,23 @@ def show_values(values: dict[str, Any], *, as_json: bool) -> None:
     width = max(map(len, values), default=0)
     for name, value in values.items():
         say(f"  {name:<{width}}  {_text(value)}")
+
+
+def show_description(ds: xr.Dataset, *, as_json: bool, next_step: str) -> None:
+    """Say what a dataset is, and what command to type next; as JSON its summary."""
+    if as_json:
+        from flatnorm_xr.show.summary import summary
+
+        show_values(summary(ds), as_json=True)
+        return
+    from flatnorm_xr.show.description import describe_dataset
+
+    say(replace(describe_dataset(ds), next_step=next_step).text(screen_width()))
+
+
+def screen_width() -> int:
+    """Columns of the terminal; in a log, enough for nearly any line."""
+    return shutil.get_terminal_size((120, 24)).columns if sys.stdout is not None and sys.stdout.isatty() else 120
 
 
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

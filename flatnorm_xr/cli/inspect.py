@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from math import isfinite
@@ -64,9 +65,13 @@ def show(records: Sequence[Inspection], *, most: int | None = None) -> None:
 
 
 def _show_remarks(records: Sequence[Inspection]) -> None:
-    known = [(record.camera, record.rule) for record in records if record.rule]
-    for (camera, rule), number in Counter(known).items():
-        say(f"  {number} file{'s' if number > 1 else ''} taken for {camera} because {rule}")
+    rules: dict[tuple[str, str], list[str]] = {}
+    for record in records:
+        if record.rule:
+            rules.setdefault((record.camera, re.sub(r" = '.*?'", "", record.rule)), []).append(record.rule)
+    for (camera, without_values), found in rules.items():
+        rule = found[0] if len(set(found)) == 1 else without_values
+        say(f"  {len(found)} file{'s' if len(found) > 1 else ''} taken for {camera} because {rule}")
     remarks: dict[str, list[str]] = {}
     for record in records:
         for remark in (*record.remarks, *([record.error] if record.error else [])):

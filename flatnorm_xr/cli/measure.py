@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from flatnorm_xr.cli.console import netcdf_name, refuse_existing, say, show_values, state
+from flatnorm_xr.cli.console import netcdf_name, refuse_existing, say, show_description, state
 from flatnorm_xr.cli.options import (
     AsJson,
     BiasOption,
@@ -52,7 +52,6 @@ def command(
     """
     from flatnorm_xr.archive.netcdf import save
     from flatnorm_xr.measure.levels import measure
-    from flatnorm_xr.show.summary import summary
 
     refuse_existing([netcdf_name(output)], overwrite=overwrite, inputs=files)
     ds = measure(
@@ -71,6 +70,6 @@ def command(
         progress=not state.quiet,
     )
     save(ds, output, overwrite=overwrite)
-    show_values(summary(ds), as_json=as_json)
+    show_description(ds, as_json=as_json, next_step=f"flatnorm solve {output} -o run.nc")
     if not as_json:
         say(f"levels written to {output}")

@@ -1,4 +1,4 @@
-"""The folder that a run writes: levels, solution and picture of the residuals."""
+"""The folder that a run writes: levels, solution, picture of the residuals, report."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flatnorm_xr.cli.console import refuse_existing, say, show_values
+from flatnorm_xr.cli.console import refuse_existing, say, show_description, show_values
 from flatnorm_xr.cli.rejected import show_rejections
 from flatnorm_xr.errors import FlatnormError
 
@@ -37,9 +37,14 @@ class Outputs:
         """The residuals."""
         return self.folder / "residual.png"
 
+    @property
+    def report(self) -> Path:
+        """What is to be looked at."""
+        return self.folder / "report.html"
+
     def exist(self) -> bool:
-        """Whether an earlier run left a solution or its picture."""
-        return self.solution.exists() or self.picture.exists()
+        """Whether an earlier run left a solution or what was drawn of it."""
+        return any(path.exists() for path in (self.solution, self.picture, self.report))
 
 
 def refuse_outputs(outputs: Outputs, *, overwrite: bool) -> None:
@@ -48,7 +53,8 @@ def refuse_outputs(outputs: Outputs, *, overwrite: bool) -> None:
         msg = f"{outputs.folder} is a file, not a folder; choose another name"
         raise FlatnormError(msg)
     if outputs.folder.is_dir():
-        refuse_existing([outputs.levels, outputs.solution, outputs.picture], overwrite=overwrite)
+        existing = [outputs.levels, outputs.solution, outputs.picture, outputs.report]
+        refuse_existing(existing, overwrite=overwrite)
 
 
 def write_levels(ds: xr.Dataset, outputs: Outputs, *, overwrite: bool) -> None:
@@ -60,24 +66,30 @@ def write_levels(ds: xr.Dataset, outputs: Outputs, *, overwrite: bool) -> None:
 
 
 def write_solution(solution: xr.Dataset, outputs: Outputs, *, overwrite: bool) -> None:
-    """Save the solution and draw its residuals."""
+    """Save the solution, draw its residuals, and write its report."""
     from flatnorm_xr.archive.netcdf import save
     from flatnorm_xr.show.picture import write_picture
+    from flatnorm_xr.show.report import report
 
     save(solution, outputs.solution, overwrite=overwrite)
     write_picture(solution, "residual", outputs.picture, overwrite=overwrite)
+    report(solution, outputs.report, overwrite=overwrite)
 
 
 def show_solution(solution: xr.Dataset, outputs: Outputs, *, as_json: bool) -> None:
     """Say how it went, and where the files are."""
-    from flatnorm_xr.show.summary import summary
-
-    files = {"levels": outputs.levels, "solution": outputs.solution, "residuals": outputs.picture}
-    values = summary(solution)
+    files = {
+        "levels": outputs.levels,
+        "solution": outputs.solution,
+        "residuals": outputs.picture,
+        "report": outputs.report,
+    }
     if as_json:
-        show_values({**values, "files": {name: str(path) for name, path in files.items()}}, as_json=True)
+        from flatnorm_xr.show.summary import summary
+
+        show_values({**summary(solution), "files": {name: str(path) for name, path in files.items()}}, as_json=True)
         return
-    show_values(values, as_json=False)
+    show_description(solution, as_json=False, next_step=f"flatnorm diagnose {outputs.solution}")
     show_rejections(solution)
     for name, path in files.items():
         say(f"{name:<9} written to {path}")

@@ -14,14 +14,13 @@ __all__ = ["show_rejections"]
 
 
 def show_rejections(solution: xr.Dataset, *, most: int = 20) -> None:
-    """List what a robust solve left out of the fit, unless quiet; nothing for a solve that did not look."""
+    """List what a robust solve left out of the fit, unless quiet; nothing where there is nothing to list."""
     if "rejection" not in solution or state.quiet:
         return
     from flatnorm_xr.decompose.robust.rejections import rejections
 
     table = rejections(solution)
     if table.empty:
-        say("rejected: nothing")
         return
     say(f"rejected: {len(table)}")
     columns = [name for name in table.columns if name != "significance" and not table[name].isna().all()]

@@ -58,8 +58,8 @@ def command(
 ) -> None:
     """Go all the way from a night's FITS files to E, G and scales.
 
-    Inspects, measures, solves and draws: reads FITS files; writes levels.nc, run.nc (the solution) and residual.png
-    into a folder.
+    Inspects, measures, solves and draws: reads FITS files; writes levels.nc, run.nc (the solution), residual.png and
+    report.html, which opens in any browser, into a folder.
     """
     from flatnorm_xr.camera.inspect import inspect as inspect_files
     from flatnorm_xr.decompose.solve import solve

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from flatnorm_xr.cli.console import netcdf_name, refuse_existing, say, show_values, state
+from flatnorm_xr.cli.console import netcdf_name, refuse_existing, say, show_description, state
 from flatnorm_xr.cli.options import AsJson, Overwrite, open_levels, output_option
 from flatnorm_xr.cli.rejected import show_rejections
 from flatnorm_xr.cli.solving import Solving, with_solving
@@ -36,14 +36,13 @@ def command(
     """
     from flatnorm_xr.archive.netcdf import save
     from flatnorm_xr.decompose.solve import solve
-    from flatnorm_xr.show.summary import summary
 
     refuse_existing([netcdf_name(output)], overwrite=overwrite, inputs=[stats])
     ds = open_levels(stats, units=units)
     with waiting("solve", wanted=not state.quiet):
         solution = solve(ds, **solving.keywords(ds))
     save(solution, output, overwrite=overwrite)
-    show_values(summary(solution), as_json=as_json)
+    show_description(solution, as_json=as_json, next_step=f"flatnorm diagnose {output}")
     if not as_json:
         show_rejections(solution)
         say(f"solution written to {output}")

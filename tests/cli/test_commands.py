@@ -44,6 +44,7 @@ def test_demo_recovers_the_truth_and_says_so(flatnorm, tmp_path, camera):
     sol = fx.open(tmp_path / "demo" / "run.nc")
     assert float(abs(np.log(sol.E / sol.true_E)).max()) < 3e-3
     assert (tmp_path / "demo" / "residual.png").stat().st_size > 10_000
+    assert "<h2" in (tmp_path / "demo" / "report.html").read_text(encoding="utf-8")
 
 
 def test_demo_over_what_an_earlier_one_left(flatnorm, tmp_path):

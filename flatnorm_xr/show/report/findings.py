@@ -119,7 +119,7 @@ def _departures(facts: Facts, *, of_one_unit: bool) -> Iterator[Finding]:
 
 
 def _left_out(facts: Facts) -> set[str]:
-    """Tests whose finding was left out of the fit as a fault already."""
+    """Name the tests whose finding was left out of the fit as a fault already."""
     return set() if facts.rejections is None else {_SAME[kind] for kind in facts.rejections["kind"] if kind in _SAME}
 
 

@@ -178,7 +178,7 @@ def _title(facts: Facts) -> str:
 
 def _source(facts: Facts) -> str:
     path = facts.solution.encoding.get("source")
-    return shown(path, longest=300) if path else "a solution in memory"
+    return f" from {shown(path, longest=300)}" if path else ""
 
 
 def _provenance(solution: xr.Dataset) -> list[tuple[str, str]]:
