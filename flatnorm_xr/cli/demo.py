@@ -34,9 +34,8 @@ def command(
 ) -> None:
     """Try it all on a simulated night, and compare with the truth.
 
-    Writes a folder with the night's FITS files, levels.nc, run.nc (the solution), residual.png and
-    report.html, which opens in any browser.
-    The night has a dead amplifier, a saturated exposure and a lost file or CCD.
+    Writes a folder with the night's FITS files, levels.nc, run.nc (the solution), residual.png and report.html, which
+    opens in any browser. The night has a dead amplifier, a saturated exposure and a lost file or CCD.
 
     Exit status 1 if E and G are not recovered within the errors that the noise of the pixels predicts.
     """
