@@ -62,6 +62,8 @@ def judge(facts: Facts) -> Verdict:
         sentence = f"The levels are G times E to {rms} rms: {found}."
     if not _converged(facts):
         return Verdict("bad", "Do not use", f"The solver did not converge. {sentence}")
+    if _unchecked(facts):
+        return Verdict("look", "Cannot be checked", f"{found[0].upper()}{found[1:]}.")
     if any(finding.grave for finding in _candidates(facts)):
         return Verdict("look", "Look before you use it", sentence)
     return Verdict("good", "Good", sentence)
@@ -93,11 +95,19 @@ def _converged(facts: Facts) -> bool:
     return bool(np.all(np.asarray(values) != 0))
 
 
+def _unchecked(facts: Facts) -> bool:
+    """Whether any levels at all would follow the model, so that nothing speaks for these."""
+    return not bool((facts.diagnosis["made"] != 0).any()) and int(facts.diagnosis.attrs["dof"]) <= 0
+
+
 def _solver(facts: Facts) -> Iterator[Finding]:
     if not _converged(facts):
         number_of = facts.solution.attrs.get("iterations", "some")
         text = f"It stopped after {number_of} iterations; E and G are less certain than told."
         yield Finding("The solver did not converge", text, "#pictures")
+    if _unchecked(facts):
+        text = "There are as many parameters as levels; more exposures of more detectors would tell."
+        yield Finding("Nothing speaks for or against the model", text, "#diagnosis")
     if "component" in facts.solution:
         sets = int(facts.of_units("component").max()) + 1
         if sets > 1:
