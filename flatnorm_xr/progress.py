@@ -103,15 +103,20 @@ def _bar(total: int, what: str, noun: str, keep: bool) -> Iterator[Callable[[], 
     """Show a bar, and give what moves it by one."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
+    from rich.table import Column
     from rich.text import Text
 
     class Figures(ProgressColumn):
         def render(self, task: Task) -> Text:
             rate = task.finished_speed or task.speed
             left = None if task.finished else task.time_remaining
-            return Text(_figures(int(task.completed), total, noun, rate, left), no_wrap=True)
+            return Text(_figures(int(task.completed), total, noun, rate, left))
 
-    columns = (TextColumn("{task.description}"), BarColumn(bar_width=None), Figures())
+    columns = (
+        TextColumn("{task.description}", table_column=Column(no_wrap=True)),
+        BarColumn(bar_width=None, table_column=Column(ratio=1)),
+        Figures(table_column=Column(no_wrap=True)),
+    )
     with Progress(*columns, console=Console(stderr=True), transient=not keep, expand=True) as shown:
         task = shown.add_task(what, total=total)
         yield lambda: shown.advance(task)
