@@ -166,6 +166,12 @@ class FlatnormPlotAccessor:
 
         return focal_plane(self._ds, *arguments, **keywords)
 
+    def amplifier_ratio(self, **keywords: Any) -> Any:
+        """Amplifiers against header gains; see `flatnorm_xr.show.plots.amplifier_ratio`."""
+        from flatnorm_xr.show.plots import amplifier_ratio
+
+        return amplifier_ratio(self._ds, **keywords)
+
 
 def _pictures() -> dict[str, str]:
     """Names of the pictures, and the first words on each."""

@@ -10,5 +10,6 @@ PICTURES = {
     "E": "Exposure levels",
     "G": "Relative responses",
     "focal_plane": "Any variable where units lie",
+    "amplifier_ratio": "Amplifiers against header gains",
 }
 """Names of the methods of ``ds.flatnorm.plot``, in the order in which one looks at them."""

@@ -1,5 +1,6 @@
 """Pictures of levels and solutions, in the manner of xarray's plots; each is drawn from one dataset alone."""
 
+from flatnorm_xr.show.plots.amplifiers import AmplifierRatio, amplifier_ratio
 from flatnorm_xr.show.plots.cells import background, residual
 from flatnorm_xr.show.plots.connectivity import Connectivity, connectivity
 from flatnorm_xr.show.plots.convergence import Convergence, convergence
@@ -12,6 +13,7 @@ from flatnorm_xr.show.plots.vectors import E, G
 from flatnorm_xr.show.plots.weights import weights
 
 __all__ = [
+    "AmplifierRatio",
     "Connectivity",
     "Convergence",
     "E",
@@ -21,6 +23,7 @@ __all__ = [
     "Points",
     "Pulls",
     "Trends",
+    "amplifier_ratio",
     "background",
     "connectivity",
     "convergence",
