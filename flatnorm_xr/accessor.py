@@ -23,6 +23,12 @@ def _show_signatures(accessor: type, room: str) -> None:
             method.__signature__ = inspect.signature(function)  # type: ignore[attr-defined]
 
 
+def _pictures() -> dict[str, str]:
+    """Names of the pictures, and the first words on each."""
+    methods = {name: method for name, method in vars(FlatnormPlotAccessor).items() if not name.startswith("_")}
+    return {name: str(method.__doc__).partition(";")[0] for name, method in methods.items()}
+
+
 @xr.register_dataset_accessor("flatnorm")  # type: ignore[no-untyped-call]
 class FlatnormAccessor:
     """What flatnorm-xr does with a dataset of levels or a solution."""
@@ -171,12 +177,6 @@ class FlatnormPlotAccessor:
         from flatnorm_xr.show.plots import amplifier_ratio
 
         return amplifier_ratio(self._ds, **keywords)
-
-
-def _pictures() -> dict[str, str]:
-    """Names of the pictures, and the first words on each."""
-    methods = {name: method for name, method in vars(FlatnormPlotAccessor).items() if not name.startswith("_")}
-    return {name: str(method.__doc__).partition(";")[0] for name, method in methods.items()}
 
     def weights(self, **keywords: Any) -> Any:
         """Weights as a matrix; see `flatnorm_xr.show.plots.weights`."""

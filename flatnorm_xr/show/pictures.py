@@ -10,6 +10,11 @@ PICTURES = {
     "E": "Exposure levels",
     "G": "Relative responses",
     "focal_plane": "Any variable where units lie",
+    "pulls": "Residuals over their standard deviations",
+    "residual_vs_level": "Residuals against the level",
     "amplifier_ratio": "Amplifiers against header gains",
+    "weights": "Weights as a matrix",
+    "connectivity": "Which units share exposures",
+    "convergence": "How the solver came to its solution",
 }
 """Names of the methods of ``ds.flatnorm.plot``, in the order in which one looks at them."""
