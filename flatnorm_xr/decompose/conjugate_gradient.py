@@ -93,7 +93,7 @@ def solve_exactly(equations: NormalEquations, *, tolerance: float = 1e-12) -> Ex
 
 
 def iterate(equations: NormalEquations, *, tolerance: float) -> tuple[xr.DataArray, tuple[float, ...], float]:
-    """Conjugate gradients: ln E, and the largest preconditioned residual after each iteration and at the best."""
+    """Conjugate gradients: the best ln E, and the largest preconditioned residual of the best after each iteration."""
     total = equations.exposure_total
     best = e = xr.zeros_like(total, dtype=float)
     r = equations.schur_right_side()
@@ -111,10 +111,10 @@ def iterate(equations: NormalEquations, *, tolerance: float) -> tuple[xr.DataArr
         rz, previous = xr.dot(r, z, dim="exposure"), rz
         p = z + ratio(rz, previous) * p
         size = float(abs(z).max())
-        sizes.append(size)
         fell = size < 0.5 * smallest
         if size < smallest:
             best, smallest = e, size
+        sizes.append(smallest)
         if smallest <= tolerance and not fell:
             break
     return best, tuple(sizes), smallest

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["COLOURS", "HATCHES", "HOLE", "MARKERS", "MMAG_PER_PERCENT", "SMALLEST_HATCHED", "SOLID", "WIDE"]
+__all__ = ["COLOURS", "HATCHES", "HOLE", "MARKERS", "MMAG_PER_PERCENT", "PALE", "SMALLEST_HATCHED", "SOLID", "WIDE"]
 
 MMAG_PER_PERCENT = 25 / np.log(10)
 """2.5 log10 of a ratio, in mmag, for each percent of its natural logarithm."""
@@ -16,6 +16,8 @@ WIDE = 10.0
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 HOLE = "0.78"
+PALE = (1.0, 1.0, 1.0, 0.55)
+"""Laid over a cell below its hatch, which would not be seen on a dark colour."""
 HATCHES = ("////", "\\\\\\\\", "xxxx", "....", "++++", "oooo")
 SOLID = ("#D55E00", "#000000", "#CC79A7", "#009E73", "#E69F00", "#56B4E9")
 SMALLEST_HATCHED = 5.0

@@ -23,5 +23,6 @@ def require_dims(ds: xr.Dataset, name: str, *dims: str, picture: str | None = No
     missing = [dim for dim in dims if dim not in ds[name].dims]
     if missing:
         selected = ", ".join(f"{dim}=[...]" for dim in missing)
-        msg = f"plot.{picture or name}: the dataset has no dim {offenders(missing)}; select with a list: ds.sel({selected})"
+        absent = f"plot.{picture or name}: the dataset has no dim {offenders(missing)}"
+        msg = f"{absent}; select with a list: ds.sel({selected})"
         raise FlatnormError(msg)

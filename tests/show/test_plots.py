@@ -104,7 +104,7 @@ def test_every_unit_has_one_row_and_padding_none(by_amplifier: xr.Dataset) -> No
 
 
 def test_matrix_holds_the_levels_in_order(solution: xr.Dataset) -> None:
-    drawn = plots.background(solution.transpose("exposure", "detector"))
+    drawn = plots.background(solution.transpose("exposure", "detector", ...))
     np.testing.assert_array_equal(drawn.image.get_array(), solution.background)
     np.testing.assert_allclose(plots.residual(solution).image.get_array(), 100 * solution.residual)
 

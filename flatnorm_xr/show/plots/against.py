@@ -10,7 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from flatnorm_xr.errors import FlatnormError, offenders
-from flatnorm_xr.show.axes import axis_label, name_columns, plain, time_axis
+from flatnorm_xr.show.axes import axis_label, name_columns, time_axis
 from flatnorm_xr.show.looks import WIDE
 
 if TYPE_CHECKING:
@@ -103,6 +103,6 @@ def name_places(axes: Axes, places: Places) -> None:
     axes.set_xlim(-0.6, places.names.size - 0.4)
     axes.set_xlabel(places.label)
     if places.kind == "category":
-        axes.set_xlabel(plain("exposures of each in order: ") + places.label)
+        axes.set_xlabel(f"{places.label}, exposures of each in their order")
         for k in range(1, places.names.size, 2):
             axes.axvspan(k - 0.5, k + 0.5, color="0.94", linewidth=0, zorder=-1)

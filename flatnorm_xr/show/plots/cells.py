@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from flatnorm_xr.errors import FlatnormError
 from flatnorm_xr.flags import WITHOUT_WEIGHT
 from flatnorm_xr.model.validate import validate
-from flatnorm_xr.show.axes import axis_label, choose_axes, plain, rows_of, table
+from flatnorm_xr.show.axes import Rows, axis_label, choose_axes, plain, rows_of, table
 from flatnorm_xr.show.looks import MMAG_PER_PERCENT, WIDE
 from flatnorm_xr.show.plots.matrix import Matrix, draw_matrix, extend_of, matrix_size, quality_of
 from flatnorm_xr.show.requirements import require, require_dims
@@ -19,7 +19,7 @@ from flatnorm_xr.show.requirements import require, require_dims
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["background", "residual"]
+__all__ = ["background", "causes_of", "residual"]
 
 
 def background(
@@ -130,7 +130,7 @@ def residual(
     rows = rows_of(solution)
     percent = 100 * table(solution["residual"], rows)
     weight = table(solution["weight"], rows)
-    causes = np.where(weight > 0, 0, table(quality_of(solution), rows) & np.uint32(WITHOUT_WEIGHT))
+    causes = causes_of(solution, rows)
     limit = _robust_limit(percent[(weight > 0) & np.isfinite(percent)]) if limit is None else limit
     if not limit > 0:
         msg = f"plot.residual: limit is {limit}; it must be a positive number of per cent"
@@ -154,6 +154,12 @@ def residual(
     )
     mmag.set_ylabel("2.5 log10(background / bgModel) [mmag]")
     return drawn
+
+
+def causes_of(solution: xr.Dataset, rows: Rows) -> NDArray[Any]:
+    """Find the flags that took cells out of the fit, one row a unit; 0 for cells with weight."""
+    flags = table(quality_of(solution), rows) & np.uint32(WITHOUT_WEIGHT)
+    return np.where(table(solution["weight"], rows) > 0, np.uint32(0), flags)
 
 
 def _robust_limit(percent: NDArray[Any]) -> float:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from flatnorm_xr.decompose.cells import flag_cells
 from flatnorm_xr.flags import Flag
 from flatnorm_xr.show.axes import Rows, name_columns, name_height, name_rows, separate, size_inches
-from flatnorm_xr.show.looks import HATCHES, HOLE, SMALLEST_HATCHED, SOLID
+from flatnorm_xr.show.looks import HATCHES, HOLE, PALE, SMALLEST_HATCHED, SOLID
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -93,7 +93,7 @@ def draw_matrix(
 
 
 def _mark(axes: Axes, causes: NDArray[Any], *, solid: bool) -> dict[str, PolyCollection]:
-    """Hatch the cells without weight, one pattern for each cause, with a legend above the axes."""
+    """Pale and hatch the cells without weight, one pattern for each cause, with a legend above the axes."""
     from matplotlib.collections import PolyCollection
 
     marks: dict[str, PolyCollection] = {}
@@ -105,7 +105,7 @@ def _mark(axes: Axes, causes: NDArray[Any], *, solid: bool) -> dict[str, PolyCol
             continue
         name = f"{str(flag.name).lower().replace('_', ' ')} ({int(cells.sum())})"
         k = len([mark for mark in marks if not mark.startswith("not measured")]) % len(HATCHES)
-        look: dict[str, Any] = {"facecolor": "none", "edgecolor": "black", "hatch": HATCHES[k], "linewidth": 0}
+        look: dict[str, Any] = {"facecolor": PALE, "edgecolor": "black", "hatch": HATCHES[k], "linewidth": 0}
         if flag is Flag.NOT_MEASURED:
             look = {"facecolor": HOLE, "edgecolor": "none"}
         elif solid:
