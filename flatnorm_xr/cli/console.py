@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 __all__ = [
+    "for_the_shell",
     "netcdf_name",
     "refuse_existing",
     "say",
@@ -27,6 +29,27 @@ __all__ = [
     "show_values",
     "state",
 ]
+
+
+_KEYWORDS = "|".join(
+    [
+        "by",
+        "camera",
+        "floor",
+        "gauge",
+        "instrument",
+        "level",
+        "method",
+        "new_instrument",
+        "on_disconnected",
+        "overwrite",
+        "strict",
+        "uncertainty",
+        "units",
+        "weights",
+    ]
+)
+"""Of the functions; what a message writes as ``by=...`` is an option here."""
 
 
 @dataclass
@@ -101,6 +124,16 @@ def refuse_existing(paths: Iterable[Path], *, overwrite: bool, inputs: Iterable[
     if homeless:
         msg = f"the folder {offenders(homeless)} does not exist; make it first"
         raise FlatnormError(msg)
+
+
+def for_the_shell(line: str) -> str:
+    """Write what a message says in Python as one types it here: ``by='lamp'`` as ``--by lamp``."""
+
+    def option(found: re.Match[str]) -> str:
+        return f"--{found[1].replace('_', '-')}{' ' + found[3] if found[3] else ''}"
+
+    line = line.replace("ds.flatnorm.solve()", "flatnorm solve")
+    return re.sub(rf"""(?<![^ (])({_KEYWORDS})=(?:True|(['"])([\w ]+)\2)(?![^ ,;.)])""", option, line)
 
 
 def netcdf_name(path: Path) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 import warnings
 from collections.abc import Sequence
@@ -13,7 +12,7 @@ import typer
 
 from flatnorm_xr import __version__
 from flatnorm_xr.cli import demo, diagnose, export, inspect, lsst, measure, plot, report, run, solve
-from flatnorm_xr.cli.console import state
+from flatnorm_xr.cli.console import for_the_shell, state
 
 __all__ = ["app", "main"]
 
@@ -106,7 +105,7 @@ def _explain(error: Exception) -> str:
 
     line = " ".join(str(error).split())
     if isinstance(error, FlatnormError):
-        return _for_the_shell(line)
+        return for_the_shell(line)
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     if isinstance(error, MemoryError):
@@ -119,33 +118,4 @@ def _complain(line: str) -> None:
 
 
 def _show_warning(message: Warning | str, category: type[Warning], filename: str, *_: Any, **__: Any) -> None:
-    typer.echo(f"flatnorm: warning: {_for_the_shell(' '.join(str(message).split()))}", err=True)
-
-
-_KEYWORDS = "|".join(
-    [
-        "by",
-        "camera",
-        "floor",
-        "gauge",
-        "instrument",
-        "level",
-        "method",
-        "new_instrument",
-        "on_disconnected",
-        "overwrite",
-        "strict",
-        "uncertainty",
-        "units",
-        "weights",
-    ]
-)
-
-
-def _for_the_shell(line: str) -> str:
-    """Write the keywords that a message names as options: ``by='lamp'`` as ``--by lamp``."""
-
-    def option(found: re.Match[str]) -> str:
-        return f"--{found[1].replace('_', '-')}{' ' + found[3] if found[3] else ''}"
-
-    return re.sub(rf"""(?<![^ (])({_KEYWORDS})=(?:True|(['"])([\w ]+)\2)(?![^ ,;.)])""", option, line)
+    typer.echo(f"flatnorm: warning: {for_the_shell(' '.join(str(message).split()))}", err=True)

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from flatnorm_xr.cli.console import refuse_existing, say, state
-from flatnorm_xr.cli.options import Overwrite, open_levels, output_option
+from flatnorm_xr.cli.console import for_the_shell, refuse_existing, say, state
+from flatnorm_xr.cli.options import Overwrite, coordinates, open_levels, output_option
 from flatnorm_xr.errors import FlatnormError
 from flatnorm_xr.show.pictures import PICTURES
 
@@ -19,7 +19,6 @@ EXAMPLE = "Example: flatnorm plot residual run.nc -o residual.png"
 EVERY = "all"
 
 _SHOWN = "What is shown"
-_AGAINST = ("time", "order", "lamp", "exposure_time")
 
 
 def _names(given: str) -> list[tuple[str, str]]:
@@ -29,7 +28,13 @@ def _names(given: str) -> list[tuple[str, str]]:
 
 
 def _against(given: str) -> list[str]:
-    return [name for name in _AGAINST if name.startswith(given)]
+    return [name for name in ("order", "time", *coordinates("")) if name.startswith(given)]
+
+
+def _variables(given: str) -> list[str]:
+    from flatnorm_xr.model.schema import VARIABLES
+
+    return [name for name, row in VARIABLES.items() if name.startswith(given) and "detector" in row.dims]
 
 
 def _option(help: str, *, metavar: str, completion: Any = None) -> Any:
@@ -42,7 +47,9 @@ def command(
     ],
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Solution (or levels, for background): .nc or a table.")],
     output: Annotated[Path, output_option("Picture to write: .png, .pdf or .svg; for all, a folder.")],
-    variable: Annotated[str | None, _option("Variable to show (focal_plane).", metavar="NAME")] = None,
+    variable: Annotated[
+        str | None, _option("Variable to show (focal_plane).", metavar="NAME", completion=_variables)
+    ] = None,
     exposure: Annotated[str | None, _option("Exposure to show, by its label.", metavar="LABEL")] = None,
     group: Annotated[str | None, _option("Group of exposures to show, by its label.", metavar="LABEL")] = None,
     detector: Annotated[
@@ -101,7 +108,7 @@ def _write_all(run: Path, folder: Path, options: dict[str, Any], *, overwrite: b
     ds = open_levels(run)
     written, skipped = write_pictures(ds, folder, overwrite=overwrite, progress=not state.quiet, **options)
     for name, reason in skipped.items():
-        say(f"  skipped {name}: {reason}")
+        say(f"  skipped {name}: {for_the_shell(reason.partition(': ')[2])}")
     if not written:
         msg = f"none of the pictures can be drawn from {run}"
         raise FlatnormError(msg)

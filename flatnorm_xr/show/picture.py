@@ -149,7 +149,7 @@ def _check(name: str, options: dict[str, Any]) -> None:
     known = picture_options(name)
     unknown = [option for option in options if option not in known]
     if unknown:
-        msg = f"plot: {name} has no option {', '.join(unknown)}; it has {', '.join(known) or 'none'}"
+        msg = f"plot: {name} has no option {', '.join(unknown)}; those of {name}: {', '.join(known) or 'none'}"
         raise FlatnormError(msg)
 
 
