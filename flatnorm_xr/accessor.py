@@ -178,6 +178,12 @@ class FlatnormPlotAccessor:
 
         return amplifier_ratio(self._ds, **keywords)
 
+    def modes(self, **keywords: Any) -> Any:
+        """Patterns that residuals share; see `flatnorm_xr.show.plots.modes`."""
+        from flatnorm_xr.show.plots import modes
+
+        return modes(self._ds, **keywords)
+
     def weights(self, **keywords: Any) -> Any:
         """Weights as a matrix; see `flatnorm_xr.show.plots.weights`."""
         from flatnorm_xr.show.plots import weights

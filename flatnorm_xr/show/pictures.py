@@ -13,6 +13,7 @@ PICTURES = {
     "pulls": "Residuals over their standard deviations",
     "residual_vs_level": "Residuals against the level",
     "amplifier_ratio": "Amplifiers against header gains",
+    "modes": "Patterns that residuals share",
     "weights": "Weights as a matrix",
     "connectivity": "Which units share exposures",
     "convergence": "How the solver came to its solution",

@@ -11,7 +11,7 @@ from flatnorm_xr.decompose.structure.residual_table import ResidualTable
 from flatnorm_xr.decompose.structure.shared_patterns import focal_plane_patterns
 from flatnorm_xr.decompose.structure.two_way import Array
 
-__all__ = ["Likeness", "Mode", "Permuted", "leading_modes", "likenesses", "permutation_test"]
+__all__ = ["Likeness", "Mode", "Permuted", "leading_modes", "likenesses", "permutation_test", "shares_of_noise"]
 
 _ENOUGH = 20
 """Permutations that reach the observed value before no more are needed."""
@@ -142,6 +142,29 @@ def permutation_test(table: ResidualTable, *, permutations: int, seed: int, reso
     if by_curve and made.std() > 0:
         p = _tail(made, observed)
     return Permuted(float(p), observed, float(made.mean()), number, by_curve)
+
+
+def shares_of_noise(table: ResidualTable, number: int, *, permutations: int, seed: int) -> Array:
+    """Shares of the leading modes once the residuals of each unit are permuted, (permutation, mode).
+
+    As in `permutation_test`; the first mode of noise takes what is largest by chance, and leaves less to the next.
+
+    Parameters
+    ----------
+    table : ResidualTable
+    number : int
+        Of modes.
+    permutations : int
+    seed : int
+    """
+    rng, shuffle, scale = np.random.default_rng(seed), _Shuffle.of(table), np.sqrt(table.weight)
+    shares = []
+    for _ in range(permutations):
+        scaled = table.fit.residual(shuffle.draw(rng, 1)[0]) * scale
+        squares = scaled @ scaled.T if scaled.shape[1] > scaled.shape[0] else scaled.T @ scaled
+        total = float(np.trace(squares))
+        shares.append(_largest(squares, number)[0] / (total if total > 0 else 1.0))
+    return np.array(shares)
 
 
 def _tail(drawn: Array, observed: float) -> float:

@@ -6,6 +6,7 @@ from flatnorm_xr.show.plots.connectivity import Connectivity, connectivity
 from flatnorm_xr.show.plots.convergence import Convergence, convergence
 from flatnorm_xr.show.plots.focal_plane import FocalPlane, focal_plane
 from flatnorm_xr.show.plots.matrix import Matrix
+from flatnorm_xr.show.plots.modes import Modes, modes
 from flatnorm_xr.show.plots.points import Points
 from flatnorm_xr.show.plots.pulls import Pulls, pulls
 from flatnorm_xr.show.plots.response_to_level import Trends, residual_vs_level
@@ -20,6 +21,7 @@ __all__ = [
     "FocalPlane",
     "G",
     "Matrix",
+    "Modes",
     "Points",
     "Pulls",
     "Trends",
@@ -28,6 +30,7 @@ __all__ = [
     "connectivity",
     "convergence",
     "focal_plane",
+    "modes",
     "pulls",
     "residual",
     "residual_vs_level",

@@ -254,7 +254,7 @@ def _draw_detectors(axes: Axes, places: Places, labels: list[str]) -> tuple[Poly
             name = axes.text(
                 left + across / 2, bottom + up / 2, plain(label), ha="center", va="center", fontsize=size, clip_on=True
             )
-            name.set_path_effects([withStroke(linewidth=2, foreground="white", alpha=0.8)])
+            name.set_path_effects([withStroke(linewidth=2, foreground="white")])
             names.append(name)
     return outlines, names
 
