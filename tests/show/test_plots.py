@@ -15,7 +15,19 @@ from flatnorm_xr.flags import Flag
 from flatnorm_xr.show import plots
 from flatnorm_xr.simulate.levels import simulate
 
-PLOTS = {"background": plots.background, "residual": plots.residual, "E": plots.E, "G": plots.G}
+PLOTS = {
+    "background": plots.background,
+    "residual": plots.residual,
+    "E": plots.E,
+    "G": plots.G,
+    "weights": plots.weights,
+    "pulls": plots.pulls,
+    "residual_vs_level": plots.residual_vs_level,
+    "connectivity": plots.connectivity,
+    "convergence": plots.convergence,
+}
+VARIABLE = {"weights": "weight", "pulls": "residual", "residual_vs_level": "residual", "convergence": "E"}
+"""What a picture is drawn from, where it has another name."""
 
 
 pytestmark = pytest.mark.usefixtures("figures")
@@ -63,11 +75,12 @@ def test_draws_where_it_is_told(solution: xr.Dataset, name: str) -> None:
         PLOTS[name](solution, ax=ax, figsize=(6, 3))
 
 
-@pytest.mark.parametrize("name", ["residual", "E", "G"])
+@pytest.mark.parametrize("name", ["residual", "E", "G", *VARIABLE])
 def test_unsolved_dataset_is_told_what_to_do(name: str) -> None:
     with pytest.raises(fx.FlatnormError) as error:
         PLOTS[name](simulate())
-    assert str(error.value) == f"plot.{name}: the dataset has no {name}; solve it first: ds.flatnorm.solve()"
+    variable = VARIABLE.get(name, name)
+    assert str(error.value) == f"plot.{name}: the dataset has no {variable}; solve it first: ds.flatnorm.solve()"
 
 
 @pytest.mark.parametrize("name", PLOTS)
@@ -96,7 +109,7 @@ def test_every_unit_has_one_row_and_padding_none(by_amplifier: xr.Dataset) -> No
     exists = np.ones((3, 4), dtype=bool)
     exists[2, 2:] = False
     ragged = by_amplifier.assign_coords(exists=(("detector", "amplifier"), exists))
-    for draw in (plots.background, plots.residual):
+    for draw in (plots.background, plots.residual, plots.weights):
         image = draw(ragged).image
         labels = [tick.get_text() for tick in image.axes.get_yticklabels()]
         assert labels == [f"{d} C0{a}" for d in (1, 2, 3) for a in range(4) if exists[d - 1, a]]
@@ -132,7 +145,7 @@ def test_rounding_is_not_painted() -> None:
     assert plots.residual(solution).image.get_clim() == (-1e-6, 1e-6)
 
 
-@pytest.mark.parametrize("name", ["background", "residual"])
+@pytest.mark.parametrize("name", ["background", "residual", "weights"])
 def test_holes_are_marked_by_cause(with_faults: xr.Dataset, name: str) -> None:
     drawn = PLOTS[name](with_faults)
     assert isinstance(drawn, plots.Matrix)
@@ -144,7 +157,7 @@ def test_holes_are_marked_by_cause(with_faults: xr.Dataset, name: str) -> None:
     assert masked[2].all()
     assert masked[5, 1]
     assert masked[9, 5]
-    assert masked.sum() == (10 if name == "background" else masked.sum())
+    assert masked.sum() == {"background": 10, "residual": masked.sum(), "weights": 21}[name]
 
 
 def test_unsolved_levels_show_what_a_solve_would_leave_out() -> None:
@@ -199,7 +212,10 @@ def test_what_was_never_measured_is_crossed(with_faults: xr.Dataset) -> None:
 
 @pytest.mark.parametrize(
     ("names", "dim"),
-    [(("background", "residual", "G"), "detector"), (("background", "residual", "E"), "exposure")],
+    [
+        (("background", "residual", "G", "weights", "residual_vs_level", "connectivity"), "detector"),
+        (("background", "residual", "E", "weights", "residual_vs_level", "connectivity"), "exposure"),
+    ],
 )
 def test_a_dim_that_a_selection_dropped_is_named(solution: xr.Dataset, names: tuple[str, ...], dim: str) -> None:
     for name in names:

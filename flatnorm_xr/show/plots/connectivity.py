@@ -114,7 +114,7 @@ class _Found(NamedTuple):
     """What ties what, one row a unit (or a detector), one column an exposure."""
 
     component: NDArray[np.intp]
-    """-1 where nothing was measured, -2 where amplifiers of a detector belong to several."""
+    """-1 where nothing was measured. An exposure ties all that is measured in it, so amplifiers of a detector agree."""
     share: NDArray[np.float64]
     """Of the units of the row that were measured."""
     bridge: NDArray[np.bool_]
@@ -153,9 +153,7 @@ def _groups(ds: xr.Dataset) -> list[tuple[str, NDArray[np.intp]]]:
 def _by_detector(found: _Found, rows: Rows) -> tuple[_Found, Rows]:
     """Join the amplifiers of each detector."""
     first = rows.starts[:-1]
-    highest = np.maximum.reduceat(found.component, first)
-    lowest = np.minimum.reduceat(np.where(found.component < 0, np.iinfo(int).max, found.component), first)
-    component = np.where((highest >= 0) & (lowest < highest), -2, highest)
+    component = np.maximum.reduceat(found.component, first)
     share = np.add.reduceat(found.share, first) / np.diff(rows.starts)[:, None]
     bridge = np.logical_or.reduceat(found.bridge, first)
     n = len(rows.detectors)
@@ -167,9 +165,9 @@ def _colours(found: _Found) -> NDArray[np.float64]:
     """Colour of each cell: of its component, paled where only a part was measured."""
     from matplotlib.colors import to_rgb
 
-    palette = np.array([to_rgb(colour) for colour in (*COLOURS[:-1], HOLE, "black")])
+    palette = np.array([to_rgb(colour) for colour in (*COLOURS[:-1], HOLE)])
     last = len(COLOURS) - 2
-    index = np.where(found.component >= 0, np.minimum(found.component, last), np.where(found.component == -1, -2, -1))
+    index = np.where(found.component >= 0, np.minimum(found.component, last), -1)
     pale = np.where((found.component >= 0) & (found.share < 1), _PALED, 0.0)[..., None]
     mixed: NDArray[np.float64] = palette[index] * (1 - pale) + pale
     return mixed
@@ -236,8 +234,6 @@ def _legend(axes: Axes, found: _Found, words: str, marks: Line2D | None) -> dict
         add(name, COLOURS[k])
     if ((found.component >= 0) & (found.share < 1)).any():
         add("paler: only some amplifiers", _pale(COLOURS[0]))
-    if (found.component == -2).any():
-        add("amplifiers of several components", "black")
     if (found.component == -1).any():
         add(f"{'without weight' if found.solved else 'not usable'} ({int((found.component == -1).sum())})", HOLE)
     handles = [*patches.values(), *([] if marks is None else [marks])]
