@@ -44,7 +44,7 @@ class Description:
         """Lines of at most ``width`` characters (but the next step is never cut), without a line end after the last."""
         rows = [*self.rows, *(("warning", warning) for warning in self.warnings)]
         indent = 4 + max((len(name) for name, _ in (*rows, ("next", ""))), default=0)
-        lines = [textwrap.shorten(self.title, max(width, 20), placeholder=" ...")]
+        lines = [_shortened(self.title, max(width, 20))]
         for name, value in rows:
             lines += textwrap.wrap(
                 value,
@@ -62,7 +62,7 @@ class Description:
         rows += [_html_row("warning", warning, weight="bold") for warning in self.warnings]
         return (
             '<div class="flatnorm-description" style="overflow-x: auto;">'
-            f'<div class="flatnorm-title" style="font-weight: bold; padding: 2px 0 4px;">{_html_text(self.title)}</div>'
+            f'<div style="font-weight: bold; padding: 2px 0; overflow-wrap: anywhere;">{_html_text(self.title)}</div>'
             '<table style="border-collapse: collapse; border: none; font-size: inherit; margin: 0;"><tbody>'
             f"{''.join(rows)}{_html_row('next', self.next_step, code=True)}</tbody></table></div>"
         )
@@ -100,11 +100,15 @@ def _html_row(name: str, value: str, *, weight: str = "normal", code: bool = Fal
     return (
         f'<tr style="background: transparent;"><th scope="row" style="{cell} font-weight: normal; opacity: 0.7; '
         f'white-space: nowrap;">{_html_text(name)}</th><td style="{cell} font-weight: {weight}; white-space: normal; '
-        f'max-width: 50em;">{f"<code>{content}</code>" if code else content}</td></tr>'
+        f'overflow-wrap: anywhere; max-width: 50em;">{f"<code>{content}</code>" if code else content}</td></tr>'
     )
 
 
 def _html_text(value: str) -> str:
     if len(value) <= LONGEST:
         return html.escape(value)
-    return f'<span title="{html.escape(value)}">{html.escape(value[: LONGEST - 3])}...</span>'
+    return f'<span title="{html.escape(value)}">{html.escape(_shortened(value, LONGEST))}</span>'
+
+
+def _shortened(value: str, longest: int) -> str:
+    return value if len(value) <= longest else f"{value[: longest - 3]}..."

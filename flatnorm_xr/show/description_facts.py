@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -104,26 +105,14 @@ def title_of(facts: Facts) -> str:
 
 def rows_from(facts: Facts) -> tuple[tuple[str, str], ...]:
     """Names and values, in the order in which they are read."""
-    values = facts.values
-    rows = {
-        "missing": "; ".join(facts.problems) if facts.kind == "other" else "",
-        "units": _units(values),
-        "exposures": _exposures(values),
-        "levels": _levels(values),
-        "method": _method(values),
-        "weights": values.get("weights", ""),
-        "gauge": values.get("gauge", ""),
-        "fit": _fit(values),
-        "E": _vector(values, "E"),
-        "G": _vector(values, "G"),
-        "rejected": _rejected(values),
-        "flags": ", ".join(f"{name} {_number(count)}" for name, count in _shown_flags(values).items()),
-        "dead": _dead(facts.lost),
-        "verdict": values.get("verdict", ""),
-        "tests": str(values["tests"]) if facts.kind == "diagnosis" else "",
-        "not loaded": f"{offenders(facts.unloaded)}: {facts.size / 1e6:,.0f} MB" if facts.unloaded else "",
-    }
-    return tuple((name, _one_line(value)) for name, value in rows.items() if value)
+    rows = []
+    for name, tell in _ROWS.items():
+        # attributes may hold anything, also what is no number
+        with contextlib.suppress(Exception):
+            value = tell(facts)
+            if value:
+                rows.append((name, _one_line(value)))
+    return tuple(rows)
 
 
 def warnings_from(facts: Facts) -> tuple[str, ...]:
@@ -163,7 +152,8 @@ def next_step_of(facts: Facts) -> str:
     return f"sol = ds.flatnorm.solve({by})"
 
 
-def _units(values: dict[str, Any]) -> str:
+def _units(facts: Facts) -> str:
+    values = facts.values
     sizes = values.get("sizes", {})
     detectors = sizes.get("detector")
     if detectors is None:
@@ -175,7 +165,8 @@ def _units(values: dict[str, Any]) -> str:
     return f"{known} of {_counted(detectors, 'detector')}"
 
 
-def _exposures(values: dict[str, Any]) -> str:
+def _exposures(facts: Facts) -> str:
+    values = facts.values
     number = values.get("sizes", {}).get("exposure")
     parts = [] if number is None else [_number(number)]
     if values.get("filters"):
@@ -188,7 +179,8 @@ def _exposures(values: dict[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def _levels(values: dict[str, Any]) -> str:
+def _levels(facts: Facts) -> str:
+    values = facts.values
     cells = values.get("cells")
     if not cells:
         return ""
@@ -197,17 +189,19 @@ def _levels(values: dict[str, Any]) -> str:
     return f"{_number(cells['measured'])} of {_number(cells['of'])} measured"
 
 
-def _method(values: dict[str, Any]) -> str:
+def _method(facts: Facts) -> str:
+    values = facts.values
     words = [str(values["method"])] if "method" in values else []
     words += [f"model {values['model']}"] if "model" in values else []
     if values.get("robust") not in (None, "none"):
         words.append(f"robust ({values['robust']})")
     if values.get("uncertainty") not in (None, "none"):
-        words.append(f"errors by {values['uncertainty']}")
+        words.append(f"errors: {values['uncertainty']}")
     return ", ".join(words)
 
 
-def _fit(values: dict[str, Any]) -> str:
+def _fit(facts: Facts) -> str:
+    values = facts.values
     rms = values.get("rms_residual")
     if rms is None:
         return ""
@@ -222,7 +216,8 @@ def _relative(value: float) -> str:
     return f"{100 * value:.3g} % ({100 * MMAG_PER_PERCENT * value:.3g} mmag)"
 
 
-def _vector(values: dict[str, Any], name: str) -> str:
+def _vector(facts: Facts, name: str) -> str:
+    values = facts.values
     found = values.get(name)
     if not found:
         return ""
@@ -234,20 +229,22 @@ def _vector(values: dict[str, Any], name: str) -> str:
     return f"{found['smallest']:.6g} to {found['largest']:.6g}{units}{typical}"
 
 
-def _rejected(values: dict[str, Any]) -> str:
+def _rejected(facts: Facts) -> str:
+    values = facts.values
     found = values.get("rejected")
     if found is None:
         return ""
     return ", ".join(f"{name} {_number(count)}" for name, count in found.items()) or "nothing"
 
 
-def _shown_flags(values: dict[str, Any]) -> dict[str, int]:
-    """Leave out the flag of amplifiers that do not exist."""
-    return {k: v for k, v in values.get("flags", {}).items() if k != Flag.NO_SUCH_AMPLIFIER.name}
+def _flags(facts: Facts) -> str:
+    """Count the flags of cells that are there."""
+    found = facts.values.get("flags", {})
+    return ", ".join(f"{name} {_number(n)}" for name, n in found.items() if name != Flag.NO_SUCH_AMPLIFIER.name)
 
 
-def _dead(lost: dict[str, list[str]]) -> str:
-    return "; ".join(f"{kind} {offenders(labels)}" for kind, labels in lost.items() if labels)
+def _dead(facts: Facts) -> str:
+    return "; ".join(f"{kind} {offenders(labels)}" for kind, labels in facts.lost.items() if labels)
 
 
 def _counted(number: int, noun: str) -> str:
@@ -261,3 +258,24 @@ def _number(value: int | np.integer[Any]) -> str:
 def _one_line(text: object) -> str:
     """Text without line ends and other characters that are not printed."""
     return offenders([text])
+
+
+_ROWS: dict[str, Callable[[Facts], str]] = {
+    "missing": lambda facts: "; ".join(facts.problems) if facts.kind == "other" else "",
+    "units": _units,
+    "exposures": _exposures,
+    "levels": _levels,
+    "method": _method,
+    "weights": lambda facts: str(facts.values.get("weights", "")),
+    "gauge": lambda facts: str(facts.values.get("gauge", "")),
+    "fit": _fit,
+    "E": lambda facts: _vector(facts, "E"),
+    "G": lambda facts: _vector(facts, "G"),
+    "rejected": _rejected,
+    "flags": _flags,
+    "dead": _dead,
+    "verdict": lambda facts: facts.values.get("verdict", ""),
+    "tests": lambda facts: str(facts.values["tests"]) if facts.kind == "diagnosis" else "",
+    "not loaded": lambda facts: f"{offenders(facts.unloaded)}: {facts.size / 1e6:,.0f} MB" if facts.unloaded else "",
+}
+"""What is told, in order; nothing is told where the text is empty."""
