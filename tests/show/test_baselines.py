@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -54,17 +55,40 @@ def test_E_grouped_against_time(baselines: Any, grouped: xr.Dataset) -> None:
     baselines.check(ax.figure, "E_grouped")
 
 
-@pytest.mark.parametrize("name", ["background", "residual", "E_grouped"])
-def test_a_missing_mark_is_seen(baselines: Any, rejected: xr.Dataset, grouped: xr.Dataset, name: str) -> None:
-    from matplotlib.collections import PolyCollection
+def test_pulls(baselines: Any, rejected: xr.Dataset) -> None:
+    ax = baselines.axes()
+    plots.pulls(rejected, ax=ax)
+    baselines.check(ax.figure, "pulls")
 
+
+def test_residual_vs_level(baselines: Any, rejected: xr.Dataset) -> None:
+    ax = baselines.axes()
+    plots.residual_vs_level(rejected, ax=ax)
+    baselines.check(ax.figure, "residual_vs_level")
+
+
+@pytest.mark.parametrize("name", ["background", "residual", "E_grouped", "pulls", "residual_vs_level"])
+def test_a_missing_mark_is_seen(baselines: Any, rejected: xr.Dataset, grouped: xr.Dataset, name: str) -> None:
     ax = baselines.axes()
     if name == "E_grouped":
         drawn = plots.E(grouped, ax=ax)
         x, y = drawn.points[0].lines[0].get_data()
         drawn.points[0].lines[0].set_data(x[1:], y[1:])
+    elif name == "pulls":
+        outline = plots.pulls(rejected, ax=ax).left_out
+        assert outline is not None
+        outline.remove()
+    elif name == "residual_vs_level":
+        departing = next(iter(plots.residual_vs_level(rejected, ax=ax).points.values()))
+        departing.remove()
     else:
         matrix = plots.background(faulty(), ax=ax) if name == "background" else plots.residual(rejected, ax=ax)
-        assert all(isinstance(mark, PolyCollection) for mark in matrix.marks.values())
         matrix.marks["non positive (1)"].remove()
     assert baselines.difference(ax.figure, name) > baselines.tolerance
+
+
+def test_stored_pictures_are_few_and_small() -> None:
+    stored = list((Path(__file__).parent / "baselines").glob("*"))
+    assert {path.suffix for path in stored} == {".png"}
+    assert len(stored) <= 8
+    assert all(path.stat().st_size < 40_000 for path in stored)

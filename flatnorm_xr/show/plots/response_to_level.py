@@ -304,7 +304,7 @@ def _draw_left_out(axes: Axes, left_out: _LeftOut) -> tuple[Line2D | None, Line2
     if beyond.any():
         words = f"left out, beyond the axis ({beyond.sum()}{kind})"
         end = np.sign(percent[beyond]) * limit * 0.97
-        drawn[1] = axes.plot(level[beyond], end, marker="d", markersize=size + 2, label=words, **look)[0]
+        drawn[1] = axes.plot(level[beyond], end, marker="d", markersize=size + 2, clip_on=False, label=words, **look)[0]
     return drawn[0], drawn[1]
 
 
