@@ -75,7 +75,7 @@ def test_amplifiers_without_a_gain_are_counted(levels: xr.Dataset) -> None:
     gain[0, 0], gain[1, 2], gain[2, :3] = np.nan, 0.0, -1.0
     drawn = plots.amplifier_ratio(fx.solve(ds.assign_coords(gain=(("detector", "amplifier"), gain))))
     assert drawn.note == (
-        "5 of 24 amplifiers have no gain in the header; 1 have a gain, but no level or no other amplifier beside it"
+        "5 of 24 amplifiers without a gain in the header; 1 has a gain, but no level or no other amplifier beside it"
     )
     x, y = drawn_at(drawn)
     assert len(x) == 18
@@ -118,7 +118,7 @@ def test_padding_and_dead_amplifiers_are_left_out(levels: xr.Dataset, says: Any)
     x, y = drawn_at(drawn)
     assert len(x) == 21
     np.testing.assert_allclose(x, y, rtol=1e-3)
-    assert drawn.note == "1 have a gain, but no level or no other amplifier beside it"
+    assert drawn.note == "1 has a gain, but no level or no other amplifier beside it"
 
 
 def test_groups_have_a_look_each(levels: xr.Dataset) -> None:

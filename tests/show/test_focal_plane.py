@@ -235,7 +235,9 @@ def test_flags_are_drawn_by_cause() -> None:
         int(Flag.NOT_MEASURED), int(Flag.SATURATED), int(Flag.LOW_SIGNAL), int(Flag.SATURATED | Flag.ALL_MASKED)
     )  # fmt: skip
     ds = ds.assign(quality=quality)
-    assert set(plots.focal_plane(ds, "quality").marks) == {"no flag (3)", "not measured (1)", "saturated (2)"}
+    drawn = plots.focal_plane(ds, "quality")
+    assert title(drawn) == "quality flags, the most frequent of each unit in 4 exposures"
+    assert set(drawn.marks) == {"no flag (3)", "not measured (1)", "saturated (2)"}
     assert set(plots.focal_plane(ds, "quality", exposure=103).marks) == {
         "no flag (4)", "not measured (1)", "low signal (1)"
     }  # fmt: skip
@@ -301,3 +303,9 @@ def test_ragged_focal_plane_looks_as_it_did(baselines: Any, ragged: xr.Dataset) 
     ax = baselines.axes(rect=(0.1, 0.12, 0.6, 0.72))
     plots.focal_plane(ragged, ax=ax)
     baselines.check(ax.figure, "focal_plane")
+
+
+def test_a_unit_that_is_missing_is_seen(baselines: Any, ragged: xr.Dataset) -> None:
+    ax = baselines.axes(rect=(0.1, 0.12, 0.6, 0.72))
+    plots.focal_plane(ragged, ax=ax).marks["no value (1)"].remove()
+    assert baselines.difference(ax.figure, "focal_plane") > 2.0

@@ -283,10 +283,12 @@ def _note(gain: Array, compared: Sequence[_Compared], same: bool) -> str:
         notes.append(f"{which}: perhaps a placeholder, so nothing is compared")
     without = int(np.isnan(gain).sum())
     if without:
-        notes.append(f"{without} of {gain.size} amplifiers have no gain in the header")
+        notes.append(f"{without} of {gain.size} amplifiers without a gain in the header")
     drawn = np.unique(np.concatenate([one.row for one in compared])).size
-    if gain.size - without > drawn:
-        notes.append(f"{gain.size - without - drawn} have a gain, but no level or no other amplifier beside it")
+    alone = gain.size - without - drawn
+    if alone:
+        have = "has" if alone == 1 else "have"
+        notes.append(f"{alone} {have} a gain, but no level or no other amplifier beside it")
     return "; ".join(notes)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from flatnorm_xr.model.schema import COORDINATES, VARIABLES, attributes_of
 from flatnorm_xr.show.axes import axis_label, choose_axes, plain, rows_of, size_inches, table
 from flatnorm_xr.show.looks import COLOURS, HATCHES, HOLE, MMAG_PER_PERCENT, SMALLEST_HATCHED
 from flatnorm_xr.show.places import Places, places_of
@@ -124,9 +125,17 @@ def focal_plane(
     outlines, names = _draw_detectors(axes, places, [str(label) for label in ds["detector"].values])
     if marks:
         _legend(axes, marks)
-    what = [] if categories is None else [axis_label(array) if "long_name" in array.attrs else plain(array.name)]
+    what = [] if categories is None else [_name_of(array)]
+    if "exposure" in array.dims:
+        chosen = f"the most frequent of each unit in {array.sizes['exposure']} exposures"
     _title(axes, ", ".join([*what, *([plain(chosen)] if chosen else [])]), above=bool(marks))
     return FocalPlane(drawn, marks, outlines, bar, names)
+
+
+def _name_of(array: xr.DataArray) -> str:
+    """Words of the data model for an array, whatever attributes arithmetic has left on it."""
+    known = str(array.name) in VARIABLES or str(array.name) in COORDINATES
+    return plain(attributes_of(str(array.name))["long_name"]) if known else axis_label(array)
 
 
 def _size(places: Places) -> tuple[float, float]:
