@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
+import tempfile
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,7 @@ extensions = [
     "sphinx.ext.viewcode",
     "sphinx_design",
 ]
-exclude_patterns = ["_build", "jupyter_execute"]
+exclude_patterns = ["_build", "_ipython", "jupyter_execute"]
 templates_path = ["_templates"]
 source_suffix = {".rst": "restructuredtext", ".md": "myst-nb"}  # stubs of the API take the first
 
@@ -57,9 +59,23 @@ nitpick_ignore_regex = [
     ("py:class", r"enum\..*"),
 ]
 
-# Cells that call the program find the one of this environment, and it writes plain text of one width.
+# Cells that call the program find the one of this environment.
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-os.environ.update({"COLUMNS": "80", "NO_COLOR": "1", "TERM": "dumb"})
+# Pictures are shown below their cells, whatever backend the shell has asked for.
+os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
+
+
+def _ipython_settings() -> str:
+    """Folder of settings that every kernel reads, apart from those of whoever builds the pages."""
+    folder = Path(tempfile.mkdtemp(prefix="ipython-"))
+    profile, source = folder / "profile_default", Path(__file__).parent / "_ipython"
+    (profile / "startup").mkdir(parents=True)
+    shutil.copy(source / "ipython_kernel_config.py", profile)
+    shutil.copy(source / "startup.py", profile / "startup")
+    return str(folder)
+
+
+os.environ["IPYTHONDIR"] = _ipython_settings()
 
 
 def _mathml(self: Any, node: Any, *, block: bool) -> None:
@@ -79,3 +95,4 @@ def setup(app: Any) -> None:
         block_renderers=(lambda self, node: _mathml(self, node, block=True), None),
     )
     app.config.html_math_renderer = "mathml"
+    app.connect("build-finished", lambda *_: shutil.rmtree(os.environ["IPYTHONDIR"], ignore_errors=True))
