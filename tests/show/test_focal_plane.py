@@ -222,6 +222,9 @@ def test_unsolved_dataset_is_told_what_to_do() -> None:
 def test_an_array_of_ones_own(solution: xr.Dataset) -> None:
     drawn = plots.focal_plane(solution, solution.residual.mean("exposure"))
     np.testing.assert_allclose(drawn.values.get_array(), 100 * solution.residual.mean("exposure"))
+    scatter = plots.focal_plane(solution, solution.residual.std("exposure"))
+    assert limits(scatter)[0] > 0
+    assert scatter.values.get_cmap().name == "cividis"
     with pytest.raises(fx.FlatnormError, match="labels along detector are not those of the dataset"):
         plots.focal_plane(solution, solution.G.isel(detector=slice(3)))
     with pytest.raises(fx.FlatnormError, match="labels along detector are not those of the dataset"):

@@ -109,6 +109,18 @@ def test_sizes_in_a_staggered_mosaic() -> None:
     assert places.detectors[0, 2] * places.detectors[0, 3] == pytest.approx(0.95**2 * 1800)
 
 
+@pytest.mark.parametrize("seed", range(30))
+def test_sizes_found_from_any_positions_leave_no_overlap(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(2, 30))
+    x, y = (scale * rng.normal(size=n).round(int(rng.integers(0, 3))) for scale in (1.0, 10 ** rng.uniform(-3, 3)))
+    ds = simulate(n_detectors=n, n_exposures=1).drop_vars(["width", "height"])
+    ds = ds.assign_coords(x=("detector", x), y=("detector", y))
+    places = places_of(ds)
+    check(ds, places)
+    assert (places.unit_of_length == "mm") == ("coincide" not in places.note and "sizes" not in places.note)
+
+
 def test_a_size_that_is_lacking_is_that_of_the_others() -> None:
     ds = without_some(simulate(n_detectors=4), "width", 2)
     np.testing.assert_allclose(places_of(ds).detectors[:, 2:], 40)

@@ -86,7 +86,8 @@ def scale_of(
     residual = name == "residual"
     shown = np.asarray(values, dtype=float) * (100 if residual else 1)
     finite = shown[np.isfinite(shown)]
-    centre = 0.0 if residual else 1.0 if name in _RATIOS else 0.0 if (finite < 0).any() else None
+    # a scatter of residuals is called residual too, and has no sign
+    centre = 1.0 if name in _RATIOS else 0.0 if (finite < 0).any() else None
     low, high = _ends(finite, centre) if limits is None else _checked(limits, caller)
     wide = limits is None and centre is None and finite.size > 0 and finite.min() > 0 and high > WIDE * max(low, 0)
     if wide:
