@@ -142,7 +142,8 @@ def _size(places: Places) -> tuple[float, float]:
     """Inches of a figure as the focal plane is shaped, with room for the colour bar."""
     width, height = _extent(places)
     scale = min(6.0 / width, 6.5 / height)
-    return max(width * scale, 2.5) + 1.9, max(height * scale, 2.0) + 1.0
+    # a colour bar's label needs three inches
+    return max(width * scale, 2.5) + 1.9, max(height * scale, 3.0) + 0.9
 
 
 def _extent(places: Places) -> NDArray[np.float64]:
