@@ -93,15 +93,35 @@ def show_description(ds: xr.Dataset, *, as_json: bool, next_step: str) -> None:
 
 def screen_width() -> int:
     """Columns of the terminal; in a log, enough for nearly any line."""
-    return shutil.get_terminal_size((120, 24)).columns if sys.stdout is not None and sys.stdout.isatty() else 120
+    return shutil.get_terminal_size((120, 24)).columns if _is_terminal() else 120
 
 
-def show_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Show a table, unless quiet; columns as wide as they must be, so that nothing is cut in a log."""
+def _is_terminal() -> bool:
+    return sys.stdout is not None and sys.stdout.isatty()
+
+
+def show_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, noun: str = "rows") -> None:
+    """Show a table, unless quiet; columns as wide as they must be, so that nothing is cut.
+
+    On a terminal that is too narrow, what is the same in all rows (``noun`` in the plural) is said once, above.
+    """
     if state.quiet:
         return
     cells = [list(columns), *(list(row) for row in rows)]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(columns))]
+    if _is_terminal() and len(cells) > 2 and _table_width(cells) > screen_width():
+        same = [i for i in range(1, len(columns)) if len({row[i] for row in cells[1:]}) == 1]
+        if same:
+            say(f"  all {noun}: {', '.join(f'{columns[i]} {cells[1][i]}' for i in same)}")
+            cells = [[cell for i, cell in enumerate(row) if i not in same] for row in cells]
+    _print_table(cells)
+
+
+def _table_width(cells: Sequence[Sequence[str]]) -> int:
+    return sum(2 + max(map(len, column)) for column in zip(*cells, strict=True))
+
+
+def _print_table(cells: Sequence[Sequence[str]]) -> None:
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     for number, row in enumerate(cells):
         typer.echo("  " + "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
         if number == 0:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flatnorm_xr.cli.console import netcdf_name, refuse_existing, say, state
+from flatnorm_xr.cli.console import netcdf_name, refuse_existing, say, screen_width, state
 from flatnorm_xr.cli.options import AsJson, Overwrite, open_levels, output_option
 from flatnorm_xr.cli.rejected import show_rejections
 from flatnorm_xr.progress import waiting
@@ -47,7 +47,7 @@ def command(
     if as_json:
         typer.echo(json.dumps(_values(diagnosis, solution), indent=2, default=str))
         return
-    typer.echo(describe(diagnosis))
+    typer.echo(describe(diagnosis, width=screen_width()))
     show_rejections(solution)
     if output is not None:
         say(f"diagnosis written to {output}")

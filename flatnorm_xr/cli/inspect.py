@@ -58,6 +58,7 @@ def show(records: Sequence[Inspection], *, most: int | None = None) -> None:
         show_table(
             ("file", "camera", "exposure", "detectors", "amplifiers", "filter", "type", "seconds", "time (UTC)"),
             [_row(record, folder) for record in records],
+            noun="files",
         )
     else:
         show_values(_in_common(records), as_json=False)

@@ -118,4 +118,5 @@ def _complain(line: str) -> None:
 
 
 def _show_warning(message: Warning | str, category: type[Warning], filename: str, *_: Any, **__: Any) -> None:
-    typer.echo(f"flatnorm: warning: {for_the_shell(' '.join(str(message).split()))}", err=True)
+    # not by typer.echo, which writes past the bar that may be on the terminal, and into its line
+    print(f"flatnorm: warning: {for_the_shell(' '.join(str(message).split()))}", file=sys.stderr)

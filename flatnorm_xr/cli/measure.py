@@ -31,8 +31,13 @@ EXAMPLE = "Example: flatnorm measure 'night/*.fits.fz' -o levels.nc"
 
 def command(
     files: Files,
-    output: Annotated[Path, output_option("NetCDF file to write.")],
+    *,
     camera: Camera = None,
+    strict: Strict = False,
+    checksum: Checksum = False,
+    output: Annotated[Path, output_option("NetCDF file to write.")],
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
     statistic: StatisticOption = "meanclip",
     clip: Clip = 3.0,
     clip_iterations: ClipPasses = 3,
@@ -41,10 +46,6 @@ def command(
     saturation: Saturation = None,
     border: Border = 0,
     edge_strips: EdgeStrips = 0,
-    checksum: Checksum = False,
-    strict: Strict = False,
-    overwrite: Overwrite = False,
-    as_json: AsJson = False,
 ) -> None:
     """Measure the level of every amplifier and detector.
 

@@ -40,9 +40,13 @@ EXAMPLE = "Example: flatnorm run 'night/*.fits.fz' -o calib/20261122"
 @with_solving(weights="variance", robust="tukey")
 def command(
     files: Files,
-    output: Annotated[Path, output_option("Folder to write to; made when absent.")],
-    solving: Solving,
+    *,
     camera: Camera = None,
+    strict: Strict = False,
+    checksum: Checksum = False,
+    output: Annotated[Path, output_option("Folder to write to; made when absent.")],
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
     statistic: StatisticOption = "meanclip",
     clip: Clip = 3.0,
     clip_iterations: ClipPasses = 3,
@@ -51,10 +55,7 @@ def command(
     saturation: Saturation = None,
     border: Border = 0,
     edge_strips: EdgeStrips = 0,
-    checksum: Checksum = False,
-    strict: Strict = False,
-    overwrite: Overwrite = False,
-    as_json: AsJson = False,
+    solving: Solving,
 ) -> None:
     """Go all the way from a night's FITS files to E, G and scales.
 

@@ -21,14 +21,15 @@ EXAMPLE = "Example: flatnorm solve levels.nc -o run.nc --weights variance --robu
 @with_solving()
 def command(
     stats: Annotated[Path, typer.Argument(metavar="STATS", help="Levels: .nc, .csv, .ecsv or .parquet.")],
-    output: Annotated[Path, output_option("NetCDF file to write.")],
-    solving: Solving,
+    *,
     units: Annotated[
         str | None,
         typer.Option(metavar="NAME", help="Units of a table's levels: adu or electron.", rich_help_panel="Input"),
     ] = None,
+    output: Annotated[Path, output_option("NetCDF file to write.")],
     overwrite: Overwrite = False,
     as_json: AsJson = False,
+    solving: Solving,
 ) -> None:
     """Find E, G and the scales from measured levels.
 
