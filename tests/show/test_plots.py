@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
@@ -249,6 +250,19 @@ def test_groups_have_colours_and_a_legend() -> None:
     assert sum(y.size for _, y in data_points(plots.E(solution))) == 8
 
 
+def test_many_groups_with_long_names_leave_room_for_the_picture() -> None:
+    ds = simulate(n_exposures=36, seed=1)
+    names = [f"filter {letter} of the survey" for letter in "ugrizyNML"] * 4
+    solution = fx.solve(ds.assign_coords(physical_filter=("exposure", names)), by="physical_filter")
+    for draw in (plots.E, plots.G):
+        lines = [container.lines[0] for container in draw(solution).points]
+        assert len({(line.get_color(), line.get_marker()) for line in lines}) == 9
+        ax = lines[0].axes
+        ax.figure.draw_without_rendering()
+        assert ax.get_legend().get_window_extent().width <= ax.get_window_extent().width
+        assert ax.get_window_extent().width > 0.7 * ax.figure.get_window_extent().width
+
+
 def test_long_names_of_exposures_stand_upright_and_thinned() -> None:
     ds = simulate(n_exposures=90).drop_vars("time")
     ds = ds.assign_coords(exposure=[f"c4d_140607_{i:06d}" for i in range(90)])
@@ -269,6 +283,30 @@ def test_a_large_camera_stays_readable() -> None:
     assert not any(a.overlaps(b) for a, b in pairwise(boxes))
     assert len(image.axes.get_yticks(minor=True)) == 188
     assert max(figure.get_size_inches()) < 14
+
+
+@pytest.fixture(scope="module")
+def large() -> xr.Dataset:
+    """3 024 amplifiers in 20 exposures; a dead one, and two levels that are no levels."""
+    ds = simulate(n_detectors=189, n_amplifiers=16, n_exposures=20, seed=1)
+    ds["background"][5, 3], ds["background"][7, 2, 4], ds["background"][100, 1, 6] = np.nan, -1.0, np.inf
+    with warnings.catch_warnings(action="ignore", category=fx.FlatnormWarning):
+        return fx.solve(ds, uncertainty="analytic")
+
+
+@pytest.mark.parametrize("name", PLOTS)
+def test_3024_amplifiers_fit_on_a_page(large: xr.Dataset, name: str) -> None:
+    import matplotlib.pyplot as plt
+
+    PLOTS[name](large)
+    figure = plt.gcf()
+    figure.draw_without_rendering()
+    assert max(figure.get_size_inches()) <= 14
+    ax = figure.axes[0]
+    for ticks in (ax.get_xticklabels(), ax.get_yticklabels()):
+        boxes = [tick.get_window_extent() for tick in ticks if tick.get_text()]
+        assert not any(a.overlaps(b) for a, b in pairwise(boxes))
+    assert len(ax.get_children()) < 200
 
 
 @pytest.mark.parametrize("name", PLOTS)

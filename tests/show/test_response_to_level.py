@@ -140,7 +140,7 @@ def test_hundreds_of_cells_left_out_are_a_mark_a_detector() -> None:
     drawn = plots.residual_vs_level(solution)
     assert left > 300
     assert marks(drawn) == 60
-    assert any(f"medians of detectors, {left} cells" in text for text in legend(drawn))
+    assert any(f"detectors' medians of {left} cells" in text for text in legend(drawn))
 
 
 def test_a_detector_without_a_level_and_exact_levels_can_be_drawn() -> None:

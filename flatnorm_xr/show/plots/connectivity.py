@@ -23,6 +23,7 @@ from flatnorm_xr.show.axes import (
     table,
 )
 from flatnorm_xr.show.looks import COLOURS, HOLE
+from flatnorm_xr.show.plots.legend import legend_above
 from flatnorm_xr.show.plots.matrix import matrix_size, quality_of
 from flatnorm_xr.show.requirements import require_dims
 
@@ -237,14 +238,5 @@ def _legend(axes: Axes, found: _Found, words: str, marks: Line2D | None) -> dict
     if (found.component == -1).any():
         add(f"{'without weight' if found.solved else 'not usable'} ({int((found.component == -1).sum())})", HOLE)
     handles = [*patches.values(), *([] if marks is None else [marks])]
-    axes.legend(
-        handles=handles,
-        title=plain(words),
-        alignment="left",
-        loc="lower left",
-        bbox_to_anchor=(0, 1),
-        ncols=2,
-        frameon=False,
-        fontsize=9,
-    )
+    legend_above(axes, handles, title=plain(words))
     return patches

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from flatnorm_xr.errors import FlatnormError
 from flatnorm_xr.show.axes import choose_axes, plain
 from flatnorm_xr.show.looks import COLOURS, MARKERS
+from flatnorm_xr.show.plots.legend import legend_above
 from flatnorm_xr.show.requirements import require
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def convergence(
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylabel(f"largest correction of ln {'G' if solution.attrs.get('method') == 'alternation' else 'E'} left")
     if any(not str(handle.get_label()).startswith("_") for handle in axes.lines):
-        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=4, frameon=False, fontsize=9)
+        legend_above(axes)
     return Convergence(lines, line, exact)
 
 

@@ -12,6 +12,7 @@ from flatnorm_xr.decompose.cells import flag_cells
 from flatnorm_xr.flags import Flag
 from flatnorm_xr.show.axes import Rows, name_columns, name_height, name_rows, separate, size_inches
 from flatnorm_xr.show.looks import HATCHES, HOLE, PALE, SMALLEST_HATCHED, SOLID
+from flatnorm_xr.show.plots.legend import legend_above
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -113,9 +114,7 @@ def _mark(axes: Axes, causes: NDArray[Any], *, solid: bool) -> dict[str, PolyCol
         marks[name] = PolyCollection(list(_runs(cells)), label=name, **look)
         axes.add_collection(marks[name], autolim=False)
     if marks:
-        columns = max(1, int(size_inches(axes)[0] / 1.6))
-        handles = list(marks.values())
-        axes.legend(handles=handles, loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, frameon=False, fontsize=9)
+        legend_above(axes, list(marks.values()))
     return marks
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from flatnorm_xr.show.axes import axis_label, plain
 from flatnorm_xr.show.looks import COLOURS, MARKERS
+from flatnorm_xr.show.plots.legend import legend_above
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,7 +44,7 @@ def draw_points(
         x,
         y,
         yerr=error,
-        fmt=MARKERS[k % len(MARKERS)],
+        fmt=MARKERS[(k + k // len(COLOURS)) % len(MARKERS)],  # no two alike before both have come round
         color=COLOURS[k % len(COLOURS)],
         markersize=size,
         elinewidth=1,
@@ -91,5 +92,5 @@ def finish_points(
     if axes.get_yscale() == "linear":
         axes.ticklabel_format(axis="y", useOffset=False)
     if len(points) > 1 or any(mark is not None for mark in (unmeasured, rejected, unplaced)):
-        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=5, frameon=False, fontsize=9)
+        legend_above(axes)
     return Points(points, unmeasured, rejected, unplaced)

@@ -12,6 +12,7 @@ from flatnorm_xr.decompose.variance import pulls as pulls_of
 from flatnorm_xr.errors import FlatnormError
 from flatnorm_xr.show.axes import choose_axes
 from flatnorm_xr.show.looks import COLOURS
+from flatnorm_xr.show.plots.legend import legend_above
 from flatnorm_xr.show.requirements import require, require_dims
 
 if TYPE_CHECKING:
@@ -162,4 +163,4 @@ def _finish(axes: Axes, unknown: int, unit: float) -> None:
         from matplotlib.lines import Line2D
 
         handles.append(Line2D([], [], linestyle="none", label=f"not drawn, no error known ({unknown})"))
-    axes.legend(handles=handles, loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False, fontsize=9)
+    legend_above(axes, handles)

@@ -14,6 +14,7 @@ from flatnorm_xr.errors import FlatnormError, offenders
 from flatnorm_xr.flags import REJECTED, Flag
 from flatnorm_xr.show.axes import axis_label, choose_axes, plain
 from flatnorm_xr.show.looks import COLOURS, MARKERS, MMAG_PER_PERCENT, WIDE
+from flatnorm_xr.show.plots.legend import legend_above
 from flatnorm_xr.show.requirements import require, require_dims
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ def residual_vs_level(
     marks = _left_out(cells)
     _limit(axes, marks)
     left_out, beyond = _draw_left_out(axes, marks)
-    _finish(axes, solution, cells, columns=3 if band is None else 2)
+    _finish(axes, solution, cells)
     return Trends(points, median, band, others, left_out, beyond)
 
 
@@ -288,7 +289,7 @@ def _left_out(cells: _Cells) -> _LeftOut:
     if percent.size <= _MOST_LEFT_OUT:
         return _LeftOut(level, percent, "")
     level, percent = (np.array([np.median(of[number == k]) for k in np.unique(number)]) for of in (level, percent))
-    return _LeftOut(level, percent, f" medians of detectors, {out.sum()} cells")
+    return _LeftOut(level, percent, f"detectors' medians of {out.sum()} cells")
 
 
 def _draw_left_out(axes: Axes, left_out: _LeftOut) -> tuple[Line2D | None, Line2D | None]:
@@ -299,16 +300,16 @@ def _draw_left_out(axes: Axes, left_out: _LeftOut) -> tuple[Line2D | None, Line2
     size = float(np.clip(80 / np.sqrt(max(percent.size, 1)), 3.0, 6.0))
     drawn: list[Line2D | None] = [None, None]
     if within.any():
-        words = f"left out of the fit ({within.sum()}{kind})"
+        words = f"left out of the fit ({kind or within.sum()})"
         drawn[0] = axes.plot(level[within], percent[within], marker="o", markersize=size, label=words, **look)[0]
     if beyond.any():
-        words = f"left out, beyond the axis ({beyond.sum()}{kind})"
+        words = f"left out, beyond the axis ({beyond.sum()})"
         end = np.sign(percent[beyond]) * limit * 0.97
         drawn[1] = axes.plot(level[beyond], end, marker="d", markersize=size + 2, clip_on=False, label=words, **look)[0]
     return drawn[0], drawn[1]
 
 
-def _finish(axes: Axes, solution: xr.Dataset, cells: _Cells, *, columns: int) -> None:
+def _finish(axes: Axes, solution: xr.Dataset, cells: _Cells) -> None:
     positive = cells.level[cells.level > 0]
     if positive.size and positive.max() > WIDE * positive.min():
         axes.set_xscale("log")
@@ -316,4 +317,4 @@ def _finish(axes: Axes, solution: xr.Dataset, cells: _Cells, *, columns: int) ->
     axes.set_ylabel(f"residual, {plain(solution['residual'].attrs.get('long_name', 'ln(background / bgModel)'))} [%]")
     mmag = axes.secondary_yaxis("right", functions=(lambda p: p * MMAG_PER_PERCENT, lambda m: m / MMAG_PER_PERCENT))
     mmag.set_ylabel("2.5 log10(background / bgModel) [mmag]")
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, frameon=False, fontsize=9)
+    legend_above(axes)
