@@ -145,3 +145,20 @@ def test_slow_files_are_counted_in_seconds_each(capsys):
     with progress.counted(range(20), "measure", clock=Clock(40.0)) as numbers:
         list(numbers)
     assert "2 of 20 files, 40 s each, 12:00 left" in capsys.readouterr().err
+
+
+def test_warnings_have_lines_of_their_own_and_tables_fit(tmp_path):
+    fx.simulate_night(tmp_path / "night", camera="decam", n_exposures=5, n_detectors=4, seed=1)
+    files = tmp_path / "night" / "*.fits"
+    status, seen = on_a_terminal("run", files, "-o", tmp_path / "out", columns=90)
+    assert status == 0
+    lines = what_stays(seen)
+    warnings = [line for line in lines if "warning:" in line]
+    assert warnings
+    assert all(line.startswith("flatnorm: warning:") for line in warnings)
+    start = next(i for i, line in enumerate(lines) if line.split()[0] == "file")
+    assert lines[start - 1].strip().startswith("all files: camera decam, ")
+    assert "camera" not in lines[start]
+    assert all(len(line) <= 90 for line in lines[start : start + 7])
+    done = subprocess.run([*PROGRAM, "inspect", str(files)], capture_output=True, text=True, timeout=60, check=True)
+    assert "all files" not in done.stdout
