@@ -161,6 +161,19 @@ def test_holes_are_marked_by_cause(with_faults: xr.Dataset, name: str) -> None:
     assert masked.sum() == {"background": 10, "residual": masked.sum(), "weights": 21}[name]
 
 
+def test_eight_causes_can_be_told_apart() -> None:
+    causes = (Flag.UNREADABLE, Flag.ALL_MASKED, Flag.SATURATED, Flag.OUTLIER)
+    causes += (Flag.GAIN_JUMP, Flag.REJECTED_UNIT, Flag.REJECTED_EXPOSURE, Flag.PARTIAL)
+    for size in (12, 400):  # hatched, and filled where cells are too small for that
+        ds = simulate(n_detectors=size)
+        quality = xr.zeros_like(ds.background, dtype="u4")
+        for k, flag in enumerate(causes):
+            quality[k, 0] = int(flag)
+        marks = plots.background(ds.assign(quality=quality)).marks.values()
+        looks = {(mark.get_hatch(), tuple(mark.get_facecolor().ravel())) for mark in marks}
+        assert len(looks) == len(causes)
+
+
 def test_unsolved_levels_show_what_a_solve_would_leave_out() -> None:
     ds = simulate()
     ds["background"][0, 0] = -1
