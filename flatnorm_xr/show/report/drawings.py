@@ -151,15 +151,15 @@ def draw_residuals(facts: Facts) -> ResidualImage:
     used = np.isfinite(values) & (causes == 0)
     limit = _limit(values[used])
     colours = _ramp("RdBu_r")
-    pixels = np.full((*values.shape, 3), _rgb(_HOLE), dtype=np.uint8)
-    ramp = np.array([_rgb(colour) for colour in colours], dtype=np.uint8)
-    place = np.rint((np.clip(np.nan_to_num(values) / limit, -1, 1) + 1) / 2 * (_STEPS - 1)).astype(int)
-    pixels[np.isfinite(values)] = ramp[place][np.isfinite(values)]
+    palette = [*colours, _HOLE]
+    place = np.rint((np.clip(np.nan_to_num(values) / limit, -1, 1) + 1) / 2 * (_STEPS - 1))
+    pixels = np.where(np.isfinite(values), place, palette.index(_HOLE)).astype(np.uint8)
     legend = []
     for k, flag in enumerate(flag for flag in Flag if (causes == np.uint32(flag)).any()):
         cells = causes == np.uint32(flag)
         colour = _HOLE if flag is Flag.NOT_MEASURED else SOLID[k % len(SOLID)]
-        pixels[cells] = _rgb(colour)
+        palette.append(colour)
+        pixels[cells] = len(palette) - 1
         legend.append(Legend(colour, flag_words(str(flag.name)), int(cells.sum())))
     rows, columns = values.shape
     names = facts.detectors if by_detector or not facts.by_amplifier else facts.units
@@ -168,7 +168,7 @@ def draw_residuals(facts: Facts) -> ResidualImage:
         names, edges = facts.detectors, facts.rows.starts
     height = int(np.clip(rows * 22, 120, max(620, 2 * rows)))
     return ResidualImage(
-        png=_png(pixels),
+        png=_png(pixels, palette),
         rows=rows,
         columns=columns,
         height=height,
@@ -290,11 +290,14 @@ def _rgb(colour: str) -> tuple[int, ...]:
     return tuple(int(colour[k : k + 2], 16) for k in (1, 3, 5))
 
 
-def _png(pixels: NDArray[np.uint8]) -> str:
-    from matplotlib.image import imsave
+def _png(places: NDArray[np.uint8], palette: list[str]) -> str:
+    """Encode an image whose pixels are places in a palette."""
+    from PIL import Image
 
+    image = Image.frombytes("P", places.shape[::-1], places.tobytes())
+    image.putpalette([part for colour in palette for part in _rgb(colour)])
     buffer = io.BytesIO()
-    imsave(buffer, pixels, format="png")
+    image.save(buffer, format="png", optimize=True)
     return base64.b64encode(buffer.getvalue()).decode("ascii")
 
 

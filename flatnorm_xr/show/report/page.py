@@ -48,6 +48,7 @@ class Page:
     image: ResidualImage
     matrix_words: str
     pictures: list[Picture]
+    not_drawn: list[str]
     tables: list[Table]
     provenance: list[tuple[str, str]]
     by_amplifier: bool
@@ -160,7 +161,8 @@ def _page(facts: Facts, image: ResidualImage) -> Page:
         ),
         pictures=pictures,
         tables=list(all_tables(facts).values()),
-        provenance=[*_provenance(solution), *(("picture that could not be drawn", shown(line)) for line in missing)],
+        not_drawn=[shown(line) for line in missing],
+        provenance=_provenance(solution),
         by_amplifier=facts.by_amplifier,
         first_variable=f"G{', ' + facts.groups[0] if facts.groups else ''}",
     )

@@ -35,12 +35,8 @@ class Picture:
 
 def draw_pictures(facts: Facts) -> tuple[list[Picture], list[str]]:
     """Draw what can be drawn of a solution, and say why the others cannot."""
-    from flatnorm_xr.show import plots
-
     drawn, missing = [], []
     for name, (caption, words) in _WANTED.items():
-        if not hasattr(plots, name):
-            continue
         try:
             png, width, height = _png(name, facts)
         except FlatnormError as error:
@@ -58,13 +54,25 @@ def _png(name: str, facts: Facts) -> tuple[str, int, int]:
 
     figure = Figure(figsize=_INCHES, layout="constrained")
     FigureCanvasAgg(figure)
-    getattr(plots, name)(facts.solution, ax=figure.add_subplot())
+    if name == "modes":
+        plots.modes(facts.solution, diagnosis=facts.diagnosis, ax=list(figure.subplots(1, 2)))
+    else:
+        getattr(plots, name)(facts.solution, ax=figure.add_subplot())
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         # a sign that the font lacks is drawn as a box; the tables have it
         warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)
         figure.savefig(buffer, format="png", dpi=_DPI)
-    return base64.b64encode(buffer.getvalue()).decode("ascii"), round(_INCHES[0] * _DPI), round(_INCHES[1] * _DPI)
+    return _with_few_colours(buffer), round(_INCHES[0] * _DPI), round(_INCHES[1] * _DPI)
+
+
+def _with_few_colours(picture: io.BytesIO) -> str:
+    """Encode a picture again with 128 colours, which takes half the room and looks the same."""
+    from PIL import Image
+
+    smaller = io.BytesIO()
+    Image.open(picture).convert("RGB").quantize(128).save(smaller, format="png", optimize=True)
+    return base64.b64encode(smaller.getvalue()).decode("ascii")
 
 
 def _spread(values: Any) -> str:
@@ -96,8 +104,17 @@ def _residuals(facts: Facts) -> str:
     return f"Residuals against the level; the largest rms residual of a unit is {largest} %."
 
 
-def _weights(facts: Facts) -> str:
-    return f"Weights of {facts.weight.size} cells; {int(facts.unused.sum())} have weight 0."
+def _ratios(facts: Facts) -> str:
+    within = plural(len(facts.detectors), "detector")
+    return f"Responses of amplifiers within each of {within} against those of their gains."
+
+
+def _modes(facts: Facts) -> str:
+    share = facts.diagnosis["mode_share"].values
+    leading = per_cent(share[0]) if share.size else "not known"
+    return (
+        f"Shares of the leading patterns of the residuals, {leading} % the first, and where it is on the focal plane."
+    )
 
 
 def _convergence(facts: Facts) -> str:
@@ -105,10 +122,11 @@ def _convergence(facts: Facts) -> str:
 
 
 _WANTED: dict[str, tuple[str, Callable[[Facts], str]]] = {
-    "E": ("How much light each exposure put on the focal plane.", _E),
-    "G": ("The relative response of each unit, in the gauge of the solution.", _G),
     "pulls": ("Residuals over what noise allows them: they follow the curve where errors and model are right.", _pulls),
     "residual_vs_level": ("A slope or a bend means a bias or a nonlinearity; a flat band means neither.", _residuals),
-    "weights": ("What each cell counts in the fit.", _weights),
+    "E": ("How much light each exposure put on the focal plane.", _E),
+    "G": ("The relative response of each unit, in the gauge of the solution.", _G),
+    "amplifier_ratio": ("Amplifiers of a detector compared with what the gains of the headers say.", _ratios),
+    "modes": ("Patterns that units share: those above the grey band are more than noise makes.", _modes),
     "convergence": ("How the solver came to its solution.", _convergence),
 }
