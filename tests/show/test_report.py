@@ -230,7 +230,10 @@ def test_whatever_stands_in_a_header_is_text(tmp_path: Path) -> None:
     text = written(solution, tmp_path)
     tags = Counter(tag for tag, _ in Page(text).elements)
     plain = Counter(
-        tag for tag, _ in Page(written(fx.solve(fx.simulate(n_detectors=3)), tmp_path, overwrite=True)).elements
+        tag
+        for tag, _ in Page(
+            written(fx.solve(fx.simulate(n_detectors=3, n_amplifiers=2)), tmp_path, overwrite=True)
+        ).elements
     )
     assert tags["script"] == plain["script"] == 2
     assert tags["img"] == plain["img"]
