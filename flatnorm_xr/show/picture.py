@@ -115,6 +115,7 @@ def write_pictures(
     if existing and not overwrite:
         msg = f"plot: already there: {offenders(existing)}; pass overwrite=True to replace them"
         raise FlatnormError(msg)
+    new = not target.exists()
     target.mkdir(parents=True, exist_ok=True)
     written: dict[str, Path] = {}
     skipped: dict[str, str] = {}
@@ -125,6 +126,8 @@ def write_pictures(
                 written[name] = write_picture(ds, name, target / f"{name}.png", overwrite=overwrite, **theirs)
             except FlatnormError as error:
                 skipped[name] = str(error)
+    if new and not written:
+        target.rmdir()
     return written, skipped
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
+import xarray as xr
 
 import flatnorm_xr as fx
 from flatnorm_xr.errors import FlatnormError
@@ -141,3 +144,33 @@ def test_an_option_that_no_picture_has(run, tmp_path):
     written, skipped = write_pictures(fx.open(run), tmp_path, limit=0.2)
     assert set(written) | set(skipped) == set(PICTURES)
     assert np.all([path.exists() for path in written.values()])
+
+
+@pytest.mark.parametrize("name", ["residual", "all"])
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [
+        ("text", "is not a NetCDF file"),
+        ("folder", "is a folder"),
+        ("absent", "no such file"),
+        ("other", "was not written by flatnorm-xr"),
+        ("diagnosis", "solve it first: flatnorm solve|none of the pictures can be drawn"),
+    ],
+)
+def test_what_is_no_solution_is_one_line_and_leaves_nothing(flatnorm, run, tmp_path, name, kind, says):
+    given = tmp_path / "given.nc"
+    if kind == "text":
+        given.write_text("hello")
+    elif kind == "folder":
+        given.mkdir()
+    elif kind == "other":
+        xr.Dataset({"x": ("t", [1.0])}).to_netcdf(given)
+    elif kind == "diagnosis":
+        fx.save(fx.diagnose(fx.open(run), permutations=99), given)
+    target = tmp_path / ("pictures" if name == "all" else "picture.png")
+    status, _, err = flatnorm("plot", name, given, "-o", target)
+    assert status == 2
+    assert re.search(says, err)
+    assert err.count("\n") == 1
+    assert "internal" not in err
+    assert not target.exists()

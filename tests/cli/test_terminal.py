@@ -97,7 +97,11 @@ def test_inspect_has_a_line_for_every_file_and_a_bar_that_goes_away(night):
 
 
 def test_a_log_has_no_control_characters(night, tmp_path):
-    for arguments in (["run", night / "*.fits", "-o", tmp_path / "out"], ["inspect", night / "*.fits"], ["--help"]):
+    for arguments in (
+        ["measure", night / "*.fits", "-o", tmp_path / "out.nc"],
+        ["inspect", night / "*.fits"],
+        ["--help"],
+    ):
         done = subprocess.run([*PROGRAM, *arguments], capture_output=True, text=True, timeout=120, check=True)
         assert all(character.isprintable() or character == "\n" for character in done.stdout + done.stderr)
         assert "━" not in done.stderr
