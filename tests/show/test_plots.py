@@ -290,7 +290,10 @@ def test_a_large_camera_stays_readable() -> None:
     image = plots.background(ds).image
     figure = image.figure
     figure.draw_without_rendering()
-    assert image.get_array().shape == (3024, 20)
+    assert image.get_array().shape == (3024, 20 * 50)
+    np.testing.assert_array_equal(image.get_array()[:, ::50].filled(np.nan)[0], ds.background[0, 0])
+    assert tuple(image.get_extent()) == (-0.5, 19.5, 3023.5, -0.5)
+    assert image.axes.get_ylabel().endswith("(averaged where rows are finer than the print)")
     boxes = [tick.get_window_extent() for tick in image.axes.get_yticklabels()]
     assert 10 < len(boxes) < 100
     assert not any(a.overlaps(b) for a, b in pairwise(boxes))

@@ -149,3 +149,15 @@ def test_a_detector_without_a_level_and_exact_levels_can_be_drawn() -> None:
     solution = fx.solve(ds)
     assert cells(plots.residual_vs_level(solution)) == 88
     assert cells(plots.residual_vs_level(solution, detector=3)) == 0
+
+
+def test_scale_of_levels_is_logarithmic_when_wide_unless_some_are_negative() -> None:
+    ds = simulate(n_exposures=8, seed=1, level=50.0, pixels=100, gain=0.05)
+    ds["background"] = ds.background * xr.DataArray(np.geomspace(0.05, 1, 8), dims="exposure")
+    ax = plots.residual_vs_level(fx.solve(ds)).points
+    assert next(iter(ax.values())).lines[0].axes.get_xscale() == "log"
+    ds["background"][0, 0] = -1.0
+    solution = fx.solve(ds, model="log-link", weights="variance", floor=0.0)
+    drawn = plots.residual_vs_level(solution)
+    assert next(iter(drawn.points.values())).lines[0].axes.get_xscale() == "linear"
+    assert cells(drawn) + marks(drawn) == int(solution.residual.notnull().sum()) == 96

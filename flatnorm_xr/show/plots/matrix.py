@@ -23,10 +23,16 @@ if TYPE_CHECKING:
 __all__ = ["Matrix", "draw_matrix", "extend_of", "matrix_size", "quality_of"]
 
 
+_ROWS_PER_INCH = 72
+_FINE = 1000
+"""Columns of an image whose rows are averaged."""
+
+
 class Matrix(NamedTuple):
     """Artists of `background` and `residual`."""
 
     image: AxesImage
+    """Where rows are too many to be told apart, every exposure has several columns of the same values."""
     colorbar: Colorbar
     marks: dict[str, PolyCollection]
     """Cells without weight, by the words of the legend."""
@@ -78,8 +84,18 @@ def draw_matrix(
     from matplotlib.transforms import ScaledTranslation, blended_transform_factory
 
     colours = matplotlib.colormaps[cmap].with_extremes(bad=HOLE)
-    image = axes.imshow(np.ma.masked_invalid(values), norm=norm, cmap=colours, aspect="auto")
     inches = size_inches(axes)
+    # rows finer than the print are averaged, by a filter as wide along x as along y: columns must be as fine, lest it
+    # mixes exposures
+    fine = values.shape[0] > _ROWS_PER_INCH * inches[1]
+    image = axes.imshow(
+        np.ma.masked_invalid(np.repeat(values, -(-_FINE // values.shape[1]), axis=1) if fine else values),
+        norm=norm,
+        cmap=colours,
+        aspect="auto",
+        extent=(-0.5, values.shape[1] - 0.5, values.shape[0] - 0.5, -0.5),
+        interpolation="auto" if fine else "nearest",
+    )
     # an inset, in inches from the edge, stays beside the matrix however wide the legend above is
     edge = axes.figure.dpi_scale_trans + ScaledTranslation(1, 0, axes.transAxes)  # type: ignore[arg-type]
     beside = axes.inset_axes((bar_gap, 0, 0.2, 1), transform=blended_transform_factory(edge, axes.transAxes))
@@ -88,6 +104,8 @@ def draw_matrix(
     marks = _mark(axes, causes, solid=min(cell) < SMALLEST_HATCHED)
     name_columns(axes, ds["exposure"].values)
     name_rows(axes, rows)
+    if fine:
+        axes.set_ylabel(f"{axes.get_ylabel()}\n(averaged where rows are finer than the print)")
     if len(rows.labels) > len(rows.detectors):
         separate(axes, rows, colour=line_colour)
     return Matrix(image, bar, marks)
@@ -108,7 +126,7 @@ def _mark(axes: Axes, causes: NDArray[Any], *, solid: bool) -> dict[str, PolyCol
         k = len([mark for mark in marks if not mark.startswith("not measured")]) % len(HATCHES)
         look: dict[str, Any] = {"facecolor": PALE, "edgecolor": "black", "hatch": HATCHES[k], "linewidth": 0}
         if flag is Flag.NOT_MEASURED:
-            look = {"facecolor": HOLE, "edgecolor": "none"}
+            look = {"facecolor": HOLE, "edgecolor": HOLE, "linewidth": 0.4 if solid else 0}
         elif solid:
             look = {"facecolor": SOLID[k], "edgecolor": SOLID[k], "linewidth": 0.4}
         marks[name] = PolyCollection(list(_runs(cells)), label=name, **look)

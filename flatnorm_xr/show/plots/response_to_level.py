@@ -310,8 +310,8 @@ def _draw_left_out(axes: Axes, left_out: _LeftOut) -> tuple[Line2D | None, Line2
 
 
 def _finish(axes: Axes, solution: xr.Dataset, cells: _Cells) -> None:
-    positive = cells.level[cells.level > 0]
-    if positive.size and positive.max() > WIDE * positive.min():
+    low, high = (cells.level.min(), cells.level.max()) if cells.level.size else (1.0, 1.0)
+    if low > 0 and high > WIDE * low:  # with a log link levels may be negative, and have a place all the same
         axes.set_xscale("log")
     axes.set_xlabel(axis_label(solution["background"]))
     axes.set_ylabel(f"residual, {plain(solution['residual'].attrs.get('long_name', 'ln(background / bgModel)'))} [%]")
