@@ -251,7 +251,7 @@ def _read_command(made: Repository, output: str) -> str:
     data_id = f"instrument={made.instrument!r}, physical_filter={made.filters[0]!r}"
     code = (
         f"from lsst.daf.butler import Butler; "
-        f"print(Butler.from_config({str(made.path)!r}, collections={output!r}).get({name!r}, {data_id}))"
+        f"print(Butler.from_config({str(made.path)!r}, collections={output!r}).get({name!r}, {data_id}).flatnorm)"
     )
     return f"python -c {_double_quoted(code)}"
 

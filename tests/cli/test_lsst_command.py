@@ -142,7 +142,7 @@ def test_the_lines_it_prints_can_be_pasted(flatnorm, tmp_path, levels):
     assert "(+3 more)" in out
     (line,) = (line for line in out.splitlines() if line.lstrip().startswith("python -c"))
     shown = in_a_shell(line)
-    assert "bgModel" in shown.stdout, shown.stderr
+    assert shown.stdout.startswith("solution of Toy\n"), shown.stderr
     (line,) = (line for line in out.splitlines() if line.lstrip().startswith("pipetask run"))
     words = in_a_shell(f"printf '%s\\n' {line}")
     assert str(folder / "r") in words.stdout.splitlines()
