@@ -66,19 +66,9 @@ def convergence(
             msg = "plot.convergence: the fit needed no iteration, so there is none to draw"
         raise FlatnormError(msg)
     axes = choose_axes(ax, figsize, caller="plot.convergence", default=(6.4, 4.2))
-    names = [plain(name) for name in np.atleast_1d(solution["group"].values)] if "group" in solution.coords else [""]
     left = np.atleast_2d(solution["correction"].transpose(..., "iteration").values)
-    converged = np.broadcast_to(_figure(solution, "converged"), len(names))
     iteration = solution["iteration"].values
-    lines = []
-    for k, (name, values) in enumerate(zip(names, left, strict=True)):
-        look: dict[str, Any] = {
-            "color": COLOURS[k % len(COLOURS)],
-            "marker": MARKERS[(k + k // len(COLOURS)) % len(MARKERS)],
-        }
-        words = " ".join(part for part in (name, "" if converged[k] else "not converged") if part)
-        shown = np.where(values > 0, values, np.nan)
-        lines += axes.plot(iteration, shown, label=words or "converged", markersize=5, **look)
+    lines = _draw_lines(axes, solution, iteration, left)
     tolerance = json.loads(solution.attrs.get("configuration", "{}")).get("tolerance")
     line = None
     if tolerance:
@@ -91,6 +81,24 @@ def convergence(
     if any(not str(handle.get_label()).startswith("_") for handle in axes.lines):
         legend_above(axes)
     return Convergence(lines, line, exact)
+
+
+def _draw_lines(
+    axes: Axes, solution: xr.Dataset, iteration: NDArray[np.int64], left: NDArray[np.float64]
+) -> list[Line2D]:
+    """Draw a line for each group, whose name says so when it did not converge."""
+    names = [plain(name) for name in np.atleast_1d(solution["group"].values)] if "group" in solution.coords else [""]
+    converged = np.broadcast_to(_figure(solution, "converged"), len(names))
+    lines = []
+    for k, (name, values) in enumerate(zip(names, left, strict=True)):
+        look: dict[str, Any] = {
+            "color": COLOURS[k % len(COLOURS)],
+            "marker": MARKERS[(k + k // len(COLOURS)) % len(MARKERS)],
+        }
+        words = " ".join(part for part in (name, "" if converged[k] else "not converged") if part)
+        shown = np.where(values > 0, values, np.nan)
+        lines += axes.plot(iteration, shown, label=words or "converged", markersize=5, **look)
+    return lines
 
 
 def _figure(solution: xr.Dataset, name: str) -> NDArray[np.float64]:

@@ -87,40 +87,19 @@ def pulls(
         )
         raise FlatnormError(msg)
     axes = choose_axes(ax, figsize, caller="plot.pulls", default=(6.4, 4.2))
-    logarithmic = used.size >= _MANY if log is None else log
     edges = _edges(used.size)
     unit = 1 / (used.size * (edges[2] - edges[1]))
     counted, apart = _count(used, edges), _count(left_out, edges)
-    rms = float(np.sqrt(np.mean(used**2)))
-    bars = axes.bar(
-        (edges[:-1] + edges[1:]) / 2,
-        counted * unit,
-        np.diff(edges),
-        color="0.75",
-        edgecolor="0.35",
-        linewidth=0.6,
-        label="_",
-    )
-    for bar in (bars[0], bars[-1]):
-        bar.set_hatch("////")
+    words = f"cells of the fit ({used.size}), rms {np.sqrt(np.mean(used**2)):.2f}"
+    bars = _draw_bars(axes, edges, counted * unit, words)
     x = np.linspace(edges[0], edges[-1], 400)
-    # the handle in the legend is that of the first bar, which is not like the others
-    axes.bar(
-        0, 0, color="0.75", edgecolor="0.35", linewidth=0.6, label=f"cells of the fit ({used.size}), rms {rms:.2f}"
-    )
     (normal,) = axes.plot(x, np.exp(-(x**2) / 2) / np.sqrt(2 * np.pi), color=COLOURS[0], linewidth=2, label="N(0, 1)")
     outline = None
     if left_out.size:
-        label = f"left out of the fit ({left_out.size})"
-        outline = axes.stairs(
-            np.where(apart > 0, apart * unit, np.nan), edges, color=COLOURS[1], linewidth=2, label=label
-        )
-    highest = max(float((counted * unit).max()), 0.4)
-    if logarithmic:
-        axes.set_yscale("log")
-        axes.set_ylim(0.4 * unit, 4 * highest)
-    else:
-        axes.set_ylim(0, 1.15 * highest)
+        heights = np.where(apart > 0, apart * unit, np.nan)
+        words = f"left out of the fit ({left_out.size})"
+        outline = axes.stairs(heights, edges, color=COLOURS[1], linewidth=2, label=words)
+    _scale(axes, float((counted * unit).max()), unit, log=used.size >= _MANY if log is None else log)
     beyond = _number(axes, edges, (counted, apart), unit)
     _finish(axes, int((inside & ~known).sum()), unit)
     return Pulls(bars, outline, normal, beyond)
@@ -137,6 +116,27 @@ def _count(pull: NDArray[np.float64], edges: NDArray[np.float64]) -> NDArray[np.
     """Count the cells in each bin, those beyond the ends in the first and last one."""
     within = np.clip(np.searchsorted(edges[1:-1], pull, side="right"), 0, edges.size - 2)
     return np.bincount(within, minlength=edges.size - 1)
+
+
+def _draw_bars(axes: Axes, edges: NDArray[np.float64], heights: NDArray[np.float64], words: str) -> BarContainer:
+    """Draw the histogram, the bars at the edges hatched."""
+    look: dict[str, Any] = {"color": "0.75", "edgecolor": "0.35", "linewidth": 0.6}
+    bars = axes.bar((edges[:-1] + edges[1:]) / 2, heights, np.diff(edges), label="_", **look)
+    for bar in (bars[0], bars[-1]):
+        bar.set_hatch("////")
+    # a legend shows the first bar of a histogram, which here is not like the others
+    axes.bar(0, 0, label=words, **look)
+    return bars
+
+
+def _scale(axes: Axes, highest: float, unit: float, *, log: bool) -> None:
+    """Scale the density so that the unit normal and, on a logarithm, a single cell are seen whole."""
+    highest = max(highest, 0.4)
+    if log:
+        axes.set_yscale("log")
+        axes.set_ylim(0.4 * unit, 4 * highest)
+    else:
+        axes.set_ylim(0, 1.15 * highest)
 
 
 def _number(axes: Axes, edges: NDArray[np.float64], counts: tuple[NDArray[np.intp], ...], unit: float) -> list[Text]:
