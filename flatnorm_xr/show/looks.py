@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 import numpy as np
 
-__all__ = ["COLOURS", "HATCHES", "HOLE", "MARKERS", "MMAG_PER_PERCENT", "PALE", "SMALLEST_HATCHED", "SOLID", "WIDE"]
+from flatnorm_xr.flags import Flag
+
+__all__ = [
+    "COLOURS",
+    "HATCHES",
+    "HOLE",
+    "MARKERS",
+    "MMAG_PER_PERCENT",
+    "PALE",
+    "SMALLEST_HATCHED",
+    "SOLID",
+    "WIDE",
+    "looks_of_causes",
+]
 
 MMAG_PER_PERCENT = 25 / np.log(10)
 """2.5 log10 of a ratio, in mmag, for each percent of its natural logarithm."""
@@ -22,3 +37,28 @@ HATCHES = ("////", "\\\\\\\\", "xxxx", "....", "++++", "oooo", "||||", "----", "
 SOLID = ("#D55E00", "#000000", "#CC79A7", "#009E73", "#E69F00", "#56B4E9", "#0072B2", "#F0E442", "0.45")
 SMALLEST_HATCHED = 5.0
 """Points of the shorter side of a cell below which it is filled instead."""
+
+
+def looks_of_causes(present: Iterable[Flag]) -> Iterator[tuple[Flag, int]]:
+    """Yield each cause of weight zero with a number, so that every picture of a solution shows it alike.
+
+    Parameters
+    ----------
+    present : iterable of Flag
+        Causes that are there, one a cell.
+
+    Yields
+    ------
+    flag, number : Flag, int
+        The number is a place in `HATCHES` and `SOLID`; -1 stands for `HOLE`, the look of what was not measured.
+    """
+    there = set(present)
+    number = 0
+    for flag in (Flag.SATURATED, *(flag for flag in Flag if flag is not Flag.SATURATED)):
+        if flag not in there:
+            continue
+        if flag is Flag.NOT_MEASURED:
+            yield flag, -1
+            continue
+        yield flag, number % len(HATCHES)
+        number += 1

@@ -283,6 +283,23 @@ def test_a_large_camera_stays_under_five_megabytes(tmp_path: Path, says: Callabl
     assert text.count("data-u=") == 3024
 
 
+def test_causes_have_the_colours_that_the_picture_gives_them(
+    ragged: xr.Dataset, figures: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from matplotlib.colors import to_hex
+
+    from flatnorm_xr.show import plots
+    from flatnorm_xr.show.plots import matrix
+
+    monkeypatch.setattr(matrix, "SMALLEST_HATCHED", 1e9)  # as if cells were so small that they are filled
+    legend = drawings.draw_residuals(Facts(ragged, fx.diagnose(ragged))).legend
+    assert [(entry.words, entry.count) for entry in legend] == [("not measured", 6), ("non positive", 1)]
+    marks = plots.residual(ragged).marks
+    assert {name: to_hex(mark.get_facecolor()[0]) for name, mark in marks.items()} == {
+        f"{entry.words} ({entry.count})": to_hex(entry.colour) for entry in legend
+    }
+
+
 def test_too_many_cells_are_shown_by_detector(ragged: xr.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(drawings, "MOST_CELLS", 40)
     facts = Facts(ragged, fx.diagnose(ragged))

@@ -18,9 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ["weights"]
 
-_ALIKE = 1.01
-"""Largest over smallest weight below which one colour says it all."""
-
 
 def weights(
     solution: xr.Dataset,
@@ -71,9 +68,7 @@ def weights(
     used = weight > 0
     relative = np.where(used, weight / np.median(weight[used]) if used.any() else np.nan, np.nan)
     low, high = (relative[used].min(), relative[used].max()) if used.any() else (1.0, 1.0)
-    norm = LogNorm(low, high) if high > WIDE * low else Normalize(low, high)
-    if high < _ALIKE * low:
-        norm = Normalize(low - 0.1, high + 0.1)
+    norm = LogNorm(low, high) if high > WIDE * low else Normalize(0, high)
     kind = plain(solution.attrs.get("weights", ""))
     return draw_matrix(
         choose_axes(ax, figsize, caller="plot.weights", default=matrix_size(solution, rows)),

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flatnorm_xr.flags import SENTENCES, Flag
-from flatnorm_xr.show.looks import SOLID
+from flatnorm_xr.show.looks import SOLID, looks_of_causes
 from flatnorm_xr.show.places import places_of
 from flatnorm_xr.show.report.facts import Facts
 from flatnorm_xr.show.report.words import flag_words
@@ -147,6 +147,8 @@ def draw_focal_plane(facts: Facts) -> FocalPlane:
 
 def draw_residuals(facts: Facts) -> ResidualImage:
     """Colour every cell by its residual, and those without weight by the cause."""
+    from matplotlib.colors import to_hex
+
     values, causes, by_detector = _matrix(facts)
     used = np.isfinite(values) & (causes == 0)
     limit = _limit(values[used])
@@ -155,9 +157,9 @@ def draw_residuals(facts: Facts) -> ResidualImage:
     place = np.rint((np.clip(np.nan_to_num(values) / limit, -1, 1) + 1) / 2 * (_STEPS - 1))
     pixels = np.where(np.isfinite(values), place, palette.index(_HOLE)).astype(np.uint8)
     legend = []
-    for k, flag in enumerate(flag for flag in Flag if (causes == np.uint32(flag)).any()):
+    for flag, k in looks_of_causes(Flag(int(value)) for value in np.unique(causes[causes != 0])):
         cells = causes == np.uint32(flag)
-        colour = _HOLE if flag is Flag.NOT_MEASURED else SOLID[k % len(SOLID)]
+        colour = _HOLE if k < 0 else to_hex(SOLID[k])
         palette.append(colour)
         pixels[cells] = len(palette) - 1
         legend.append(Legend(colour, flag_words(str(flag.name)), int(cells.sum())))
