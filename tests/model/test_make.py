@@ -156,7 +156,15 @@ def test_tables_of_the_model_are_consistent():
     for name, row in {**VARIABLES, **COORDINATES}.items():
         assert row.name == name
         assert set(row.required_dims) <= set(row.allowed_dims)
-        assert set(row.allowed_dims) <= {"detector", "amplifier", "exposure", "group", "mode", "modes_tried", "iteration"}
+        assert set(row.allowed_dims) <= {
+            "detector",
+            "amplifier",
+            "exposure",
+            "group",
+            "mode",
+            "modes_tried",
+            "iteration",
+        }
     assert {"E", "G", "bgModel", "scales", "group", "exposure_group"} <= solved_names()[0]
     assert not {"background", "quality", "time"} & solved_names()[0]
     assert {"gauge", "converged"} <= solved_names()[1] <= set(ATTRIBUTES)
