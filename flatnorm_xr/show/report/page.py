@@ -4,67 +4,21 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 import os
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import xarray as xr
 
 from flatnorm_xr import __version__
-from flatnorm_xr.archive.atomic import whole_file
-from flatnorm_xr.decompose.structure import diagnose
-from flatnorm_xr.decompose.variance import check_solution
 from flatnorm_xr.errors import FlatnormError
-from flatnorm_xr.show.description import describe_dataset
-from flatnorm_xr.show.looks import MMAG_PER_PERCENT
-from flatnorm_xr.show.report.drawings import FocalPlane, ResidualImage, draw_focal_plane, draw_residuals, numbers
-from flatnorm_xr.show.report.facts import Facts
-from flatnorm_xr.show.report.findings import Finding, Verdict, find_three, judge
-from flatnorm_xr.show.report.pictures import Picture, draw_pictures
-from flatnorm_xr.show.report.tables import Table, all_tables
-from flatnorm_xr.show.report.words import listed, plural
-from flatnorm_xr.show.texts import shown
+
+if TYPE_CHECKING:
+    from flatnorm_xr.show.report.contents import Page
 
 __all__ = ["report"]
-
-_LONGEST_ATTRIBUTE = 20_000
-
-
-@dataclass(frozen=True)
-class Page:
-    """All that the template is given of a solution."""
-
-    title: str
-    source: str
-    verdict: Verdict
-    findings: list[Finding]
-    glance: list[tuple[str, str]]
-    plane: FocalPlane
-    image: ResidualImage
-    matrix_words: str
-    pictures: list[Picture]
-    not_drawn: list[str]
-    tables: list[Table]
-    provenance: list[tuple[str, str]]
-    by_amplifier: bool
-    first_variable: str
-
-    @property
-    def contents(self) -> list[tuple[str, str]]:
-        """Anchors and words of the sections."""
-        head = [
-            ("verdict", "Verdict"),
-            ("glance", "At a glance"),
-            ("focal-plane", "Focal plane"),
-            ("residuals", "Residuals"),
-        ]
-        tables = [(table.name, table.title) for table in self.tables]
-        return [*head, ("pictures", "Pictures"), *tables, ("provenance", "Provenance")]
 
 
 def report(
@@ -113,6 +67,13 @@ def report(
     >>> fx.report(solution, Path(tempfile.mkdtemp()) / "run.html").name
     'run.html'
     """
+    from flatnorm_xr.archive.atomic import whole_file
+    from flatnorm_xr.decompose.structure import diagnose
+    from flatnorm_xr.decompose.variance import check_solution
+    from flatnorm_xr.show.report.contents import make_page
+    from flatnorm_xr.show.report.drawings import draw_residuals, numbers
+    from flatnorm_xr.show.report.facts import Facts
+
     target = Path(path)
     if target.suffix.lower() not in (".html", ".htm"):
         msg = f"report: {target} does not end in .html; what is written is HTML"
@@ -121,7 +82,7 @@ def report(
     solution = solution.compute()
     facts = Facts(solution, diagnose(solution) if diagnosis is None else _checked(diagnosis, solution))
     image = draw_residuals(facts)
-    text = _render(_page(facts, image), numbers(facts, image))
+    text = _render(make_page(facts, image), numbers(facts, image))
     with whole_file(target, overwrite=overwrite, caller="report") as temporary:
         temporary.write_text(text, encoding="utf-8")
     return target
@@ -141,70 +102,11 @@ def _checked(diagnosis: xr.Dataset, solution: xr.Dataset) -> xr.Dataset:
     return diagnosis
 
 
-def _page(facts: Facts, image: ResidualImage) -> Page:
-    solution = facts.solution
-    pictures, missing = draw_pictures(facts)
-    description = describe_dataset(solution)
-    values = facts.residual[(facts.weight > 0) & np.isfinite(facts.residual)]
-    rms = 100 * float(np.sqrt(np.mean(values**2))) if values.size else np.nan
-    return Page(
-        title=_title(facts),
-        source=_source(facts),
-        verdict=judge(facts),
-        findings=find_three(facts),
-        glance=[(name, shown(value)) for name, value in description.rows],
-        plane=draw_focal_plane(facts),
-        image=image,
-        matrix_words=(
-            f"Residuals of {plural(image.rows, 'row')} by {plural(image.columns, 'exposure')}, rms {rms:.3g} %, "
-            f"{int(facts.unused.sum())} cells without weight"
-        ),
-        pictures=pictures,
-        tables=list(all_tables(facts).values()),
-        not_drawn=[shown(line) for line in missing],
-        provenance=_provenance(solution),
-        by_amplifier=facts.by_amplifier,
-        first_variable=f"G{', ' + facts.groups[0] if facts.groups else ''}",
-    )
-
-
-def _title(facts: Facts) -> str:
-    parts = [shown(facts.solution.attrs.get("camera", ""), longest=60)]
-    for name in ("night", "physical_filter"):
-        coordinate = facts.solution.coords.get(name)
-        if coordinate is not None and coordinate.dims == ("exposure",):
-            parts.append(listed(sorted({str(value) for value in coordinate.values} - {""}), most=3))
-    known = [part for part in parts if part]
-    return f"Flat normalisation: {', '.join(known)}" if known else "Flat normalisation"
-
-
-def _source(facts: Facts) -> str:
-    path = facts.solution.encoding.get("source")
-    return f" from {shown(path, longest=300)}" if path else ""
-
-
-def _provenance(solution: xr.Dataset) -> list[tuple[str, str]]:
-    return [(shown(name, longest=80), _attribute(value)) for name, value in sorted(solution.attrs.items())]
-
-
-def _attribute(value: Any) -> str:
-    """Write an attribute; JSON is laid out, one entry of a list or dict a line."""
-    text = str(value)
-    if len(text) < _LONGEST_ATTRIBUTE and text[:1] in ("{", "["):
-        try:
-            parsed = json.loads(text)
-        except (ValueError, RecursionError):
-            return shown(text, longest=_LONGEST_ATTRIBUTE)
-        if isinstance(parsed, dict):
-            text = "\n".join(f"{name}: {json.dumps(entry, ensure_ascii=False)}" for name, entry in parsed.items())
-        elif isinstance(parsed, list):
-            text = "\n".join(json.dumps(entry, ensure_ascii=False) for entry in parsed)
-    return shown(text, longest=_LONGEST_ATTRIBUTE)
-
-
 def _render(page: Page, values: dict[str, Any]) -> str:
     from jinja2 import Environment, FunctionLoader, StrictUndefined
     from markupsafe import Markup
+
+    from flatnorm_xr.show.looks import MMAG_PER_PERCENT
 
     templates = files("flatnorm_xr.show.report") / "templates"
     style, script = ((templates / f"report.{ending}").read_text(encoding="utf-8") for ending in ("css", "js"))
