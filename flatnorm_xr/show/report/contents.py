@@ -1,0 +1,117 @@
+"""All that a page says of a solution, in its order, before it is written."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from flatnorm_xr.show.description import describe_dataset
+from flatnorm_xr.show.report.drawings import FocalPlane, ResidualImage, draw_focal_plane
+from flatnorm_xr.show.report.facts import Facts
+from flatnorm_xr.show.report.findings import Finding, Verdict, find_three, judge
+from flatnorm_xr.show.report.pictures import Picture, draw_pictures
+from flatnorm_xr.show.report.tables import Table, all_tables
+from flatnorm_xr.show.report.words import listed, plural
+from flatnorm_xr.show.texts import shown
+
+__all__ = ["Page", "make_page"]
+
+_LONGEST_ATTRIBUTE = 20_000
+
+
+@dataclass(frozen=True)
+class Page:
+    """All that the template is given of a solution."""
+
+    title: str
+    source: str
+    verdict: Verdict
+    findings: list[Finding]
+    glance: list[tuple[str, str]]
+    plane: FocalPlane
+    image: ResidualImage
+    matrix_words: str
+    pictures: list[Picture]
+    not_drawn: list[str]
+    tables: list[Table]
+    provenance: list[tuple[str, str]]
+    by_amplifier: bool
+    first_variable: str
+
+    @property
+    def contents(self) -> list[tuple[str, str]]:
+        """Anchors and words of the sections."""
+        head = [
+            ("verdict", "Verdict"),
+            ("glance", "At a glance"),
+            ("focal-plane", "Focal plane"),
+            ("residuals", "Residuals"),
+        ]
+        tables = [(table.name, table.title) for table in self.tables]
+        return [*head, ("pictures", "Pictures"), *tables, ("provenance", "Provenance")]
+
+
+def make_page(facts: Facts, image: ResidualImage) -> Page:
+    """Collect what the template shows of a solution."""
+    solution = facts.solution
+    pictures, missing = draw_pictures(facts)
+    description = describe_dataset(solution)
+    values = facts.residual[(facts.weight > 0) & np.isfinite(facts.residual)]
+    rms = 100 * float(np.sqrt(np.mean(values**2))) if values.size else np.nan
+    return Page(
+        title=_title(facts),
+        source=_source(facts),
+        verdict=judge(facts),
+        findings=find_three(facts),
+        glance=[(name, shown(value)) for name, value in description.rows],
+        plane=draw_focal_plane(facts),
+        image=image,
+        matrix_words=(
+            f"Residuals of {plural(image.rows, 'row')} by {plural(image.columns, 'exposure')}, rms {rms:.3g} %, "
+            f"{int(facts.unused.sum())} cells without weight"
+        ),
+        pictures=pictures,
+        tables=list(all_tables(facts).values()),
+        not_drawn=[shown(line) for line in missing],
+        provenance=_provenance(solution),
+        by_amplifier=facts.by_amplifier,
+        first_variable=f"G{', ' + facts.groups[0] if facts.groups else ''}",
+    )
+
+
+def _title(facts: Facts) -> str:
+    parts = [shown(facts.solution.attrs.get("camera", ""), longest=60)]
+    for name in ("night", "physical_filter"):
+        coordinate = facts.solution.coords.get(name)
+        if coordinate is not None and coordinate.dims == ("exposure",):
+            parts.append(listed(sorted({str(value) for value in coordinate.values} - {""}), most=3))
+    known = [part for part in parts if part]
+    return f"Flat normalisation: {', '.join(known)}" if known else "Flat normalisation"
+
+
+def _source(facts: Facts) -> str:
+    path = facts.solution.encoding.get("source")
+    return f" from {shown(path, longest=300)}" if path else ""
+
+
+def _provenance(solution: xr.Dataset) -> list[tuple[str, str]]:
+    return [(shown(name, longest=80), _attribute(value)) for name, value in sorted(solution.attrs.items())]
+
+
+def _attribute(value: Any) -> str:
+    """Write an attribute; JSON is laid out, one entry of a list or dict a line."""
+    text = str(value)
+    if len(text) < _LONGEST_ATTRIBUTE and text[:1] in ("{", "["):
+        try:
+            parsed = json.loads(text)
+        except (ValueError, RecursionError):
+            return shown(text, longest=_LONGEST_ATTRIBUTE)
+        if isinstance(parsed, dict):
+            text = "\n".join(f"{name}: {json.dumps(entry, ensure_ascii=False)}" for name, entry in parsed.items())
+        elif isinstance(parsed, list):
+            text = "\n".join(json.dumps(entry, ensure_ascii=False) for entry in parsed)
+    return shown(text, longest=_LONGEST_ATTRIBUTE)
