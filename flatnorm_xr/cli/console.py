@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 import shutil
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 __all__ = [
+    "flowing",
     "for_the_shell",
     "netcdf_name",
     "refuse_existing",
@@ -170,3 +172,15 @@ def _text(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(map(_text, value)) or "none"
     return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def flowing(docstring: str | None) -> str:
+    r"""Join the lines of each paragraph, so that a terminal breaks them where it ends and not where the source did.
+
+    Examples
+    --------
+    >>> flowing("Write.\n\n    One\n    two.")
+    'Write.\n\nOne two.'
+    """
+    paragraphs = inspect.cleandoc(docstring or "").split("\n\n")
+    return "\n\n".join(text if "  " in text else " ".join(text.split()) for text in paragraphs)

@@ -12,7 +12,7 @@ import typer
 
 from flatnorm_xr import __version__
 from flatnorm_xr.cli import demo, diagnose, export, inspect, lsst, measure, plot, report, run, solve
-from flatnorm_xr.cli.console import for_the_shell, state
+from flatnorm_xr.cli.console import flowing, for_the_shell, state
 
 __all__ = ["app", "main"]
 
@@ -38,6 +38,8 @@ for panel, commands in PANELS.items():
         name = command.__name__.rpartition(".")[2]
         app.command(name=name, epilog=command.EXAMPLE, rich_help_panel=panel)(command.command)
 app.add_typer(lsst.app, rich_help_panel="Hand on")
+for registered in (*app.registered_commands, *lsst.app.registered_commands):
+    registered.help = flowing(registered.callback.__doc__ if registered.callback else None)
 
 
 def _show_version(wanted: bool) -> None:
