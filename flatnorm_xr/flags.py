@@ -9,8 +9,9 @@ import numpy as np
 
 if TYPE_CHECKING:
     import xarray as xr
+    from numpy.typing import NDArray
 
-__all__ = ["REJECTED", "SENTENCES", "SET_BY_SOLVE", "WITHOUT_WEIGHT", "Flag", "describe", "has_flag"]
+__all__ = ["REJECTED", "SENTENCES", "SET_BY_SOLVE", "WITHOUT_WEIGHT", "Flag", "describe", "has_flag", "leading_cause"]
 
 
 class Flag(enum.IntFlag):
@@ -38,6 +39,11 @@ class Flag(enum.IntFlag):
     FRAGILE = 1 << 16
     NO_SIGNAL = 1 << 17
     PARTIAL = 1 << 18
+
+    @property
+    def words(self) -> str:
+        """The name as people read it: "non positive"."""
+        return str(self.name).lower().replace("_", " ")
 
 
 SENTENCES: dict[Flag, str] = {
@@ -111,6 +117,33 @@ def describe(value: int) -> list[str]:
     ['Nothing was measured: there is no file, or no value in the table.', 'Every pixel was masked.']
     """
     return [sentence for flag, sentence in SENTENCES.items() if value & flag]
+
+
+def leading_cause(quality: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    """Choose one flag for each cell of those that took it out of the fit: the one that says most.
+
+    Where every pixel was masked because it was saturated, it is the light that says more; else the lowest bit.
+
+    Parameters
+    ----------
+    quality : array of uint32, any shape
+        Flags.
+
+    Returns
+    -------
+    array of uint32, same shape
+        The value of one flag of `WITHOUT_WEIGHT`, 0 where none is set.
+
+    Examples
+    --------
+    >>> Flag(int(leading_cause(np.uint32([Flag.SATURATED | Flag.ALL_MASKED]))[0])).name
+    'SATURATED'
+    """
+    causes = quality & np.uint32(WITHOUT_WEIGHT)
+    lowest = causes & (~causes + np.uint32(1))
+    saturated = np.uint32(Flag.SATURATED)
+    leading: NDArray[np.uint32] = np.where(causes & saturated, saturated, lowest).astype(np.uint32)
+    return leading
 
 
 def has_flag(quality: xr.DataArray, flag: Flag) -> xr.DataArray:

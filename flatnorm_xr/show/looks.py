@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 
 from flatnorm_xr.flags import Flag
 
@@ -62,3 +63,24 @@ def looks_of_causes(present: Iterable[Flag]) -> Iterator[tuple[Flag, int]]:
             continue
         yield flag, number % len(HATCHES)
         number += 1
+
+
+def residual_limit(residual: NDArray[np.float64]) -> float:
+    """Choose the end of a scale of residuals, the same in every picture of the same cells.
+
+    Parameters
+    ----------
+    residual : array, any shape
+        ln(background / bgModel) of the cells with weight, all finite.
+
+    Returns
+    -------
+    float
+        Four robust standard deviations, or the largest residual if that is less; 0.01 where there is none.
+    """
+    if not residual.size:
+        return 0.01
+    size = abs(residual)
+    largest, scatter = float(size.max()), 1.4826 * float(np.median(size))
+    # below 1e-8 there is only rounding, and no reason to paint it
+    return max(min(4 * scatter, largest) if scatter > 0 else largest, 1e-8)

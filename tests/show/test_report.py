@@ -17,9 +17,10 @@ import xarray as xr
 
 import flatnorm_xr as fx
 from flatnorm_xr.flags import Flag
-from flatnorm_xr.show.report import drawings
+from flatnorm_xr.show.report import page as report_page
 from flatnorm_xr.show.report.facts import Facts
 from flatnorm_xr.show.report.findings import find_three, judge
+from flatnorm_xr.show.report.residual_image import draw_residuals
 from flatnorm_xr.show.report.tables import all_tables, file_link
 from flatnorm_xr.show.texts import shown
 
@@ -116,6 +117,12 @@ def test_levels_that_follow_any_model_are_not_called_good(says: Callable[..., An
     assert judge(Facts(exact, fx.diagnose(exact))).status == "good"
 
 
+@pytest.mark.parametrize("name", ["E", "G"])
+def test_a_solution_without_any_number_is_of_no_use(clean: xr.Dataset, tmp_path: Path, name: str) -> None:
+    page = Page(written(clean.assign({name: clean[name] * np.nan}), tmp_path))
+    assert "bad" in page.attributes("class")
+
+
 def test_three_things_are_named_whatever_the_solution(
     clean: xr.Dataset, ragged: xr.Dataset, says: Callable[..., Any]
 ) -> None:
@@ -177,15 +184,13 @@ def test_groups_have_columns_of_their_own(tmp_path: Path) -> None:
 
 
 def test_numbers_behind_the_pictures_are_those_of_the_solution(ragged: xr.Dataset, tmp_path: Path) -> None:
-    text = written(ragged, tmp_path)
-    found = re.search(r'<script type="application/json" id="numbers">(.*?)</script>', text, re.DOTALL)
-    assert found is not None
-    values = json.loads(found[1])
+    values = numbers_of(written(ragged, tmp_path))
     residual = np.frombuffer(base64.b64decode(values["residual"]), dtype="<f4").reshape(9, 6)
     np.testing.assert_allclose(residual, ragged.residual.values[ragged.exists.values], rtol=1e-6)
-    assert values["units"][4:] == ["2/C00", "2/C01", "2/C02", "2/C03", "3/C00"]
-    flags = {tuple(pair) for pair in values["flags"]}
-    assert (3, int(Flag.NON_POSITIVE)) in flags
+    assert values["rows"][4:] == ["2/C00", "2/C01", "2/C02", "2/C03", "3/C00"]
+    flags = np.array(values["flagSets"])[np.frombuffer(base64.b64decode(values["flags"]), dtype="<u2")].reshape(9, 6)
+    np.testing.assert_array_equal(flags, ragged.quality.values[ragged.exists.values])
+    assert flags[0, 3] == int(Flag.NON_POSITIVE)
     assert values["G"][0][6] is None
 
 
@@ -256,7 +261,14 @@ def test_whatever_stands_in_a_header_is_text(tmp_path: Path) -> None:
 )
 def test_links_lead_to_local_files_only(path: str, expected: str) -> None:
     assert file_link(path) == expected
-    assert file_link("javascript:alert(1)").startswith("file:///")
+
+
+def test_relative_paths_are_links_only_where_the_file_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert file_link("night/a.fits") == file_link("javascript:alert(1)") == ""
+    (tmp_path / "night").mkdir()
+    (tmp_path / "night" / "a.fits").touch()
+    assert file_link("night/a.fits") == (tmp_path / "night" / "a.fits").as_uri()
 
 
 def test_files_with_flags_are_linked(tmp_path: Path, says: Callable[..., Any]) -> None:
@@ -273,10 +285,18 @@ def test_files_with_flags_are_linked(tmp_path: Path, says: Callable[..., Any]) -
     assert page.column("files", "detectors") == ["2"]
 
 
-def test_a_large_camera_stays_under_five_megabytes(tmp_path: Path, says: Callable[..., Any]) -> None:
+@pytest.mark.parametrize("worst", [False, True])
+def test_a_large_camera_stays_under_five_megabytes(tmp_path: Path, says: Callable[..., Any], worst: bool) -> None:
     ds = fx.simulate(n_detectors=189, n_amplifiers=16, n_exposures=100, missing=0.02, seed=3)
-    with says("6048 of 302400"):
-        solution = fx.solve(ds, weights="variance")
+    names = [f"/data/nights/20261122/raw/exposure-{k:08}.fits.fz" for k in range(100)]
+    ds = ds.assign_coords(
+        path=(("detector", "exposure"), np.tile(names, (189, 1))),
+        lamp=("exposure", ["abcdef"[k % 6] for k in range(100)]),
+    )
+    with says("of 302400"):
+        solution = fx.solve(ds, by="lamp" if worst else None, uncertainty="analytic")
+    if worst:  # six groups, and a flag on every cell
+        solution = solution.assign(quality=solution.quality | np.uint32(Flag.LOW_SIGNAL))
     text = written(solution, tmp_path)
     assert len(text.encode()) < 5_000_000
     assert len(Page(text).rows["units"]) == 1 + 3024
@@ -292,7 +312,7 @@ def test_causes_have_the_colours_that_the_picture_gives_them(
     from flatnorm_xr.show.plots import matrix
 
     monkeypatch.setattr(matrix, "SMALLEST_HATCHED", 1e9)  # as if cells were so small that they are filled
-    legend = drawings.draw_residuals(Facts(ragged, fx.diagnose(ragged))).legend
+    legend = draw_residuals(Facts(ragged, fx.diagnose(ragged)), by_detector=False).legend
     assert [(entry.words, entry.count) for entry in legend] == [("not measured", 6), ("non positive", 1)]
     marks = plots.residual(ragged).marks
     assert {name: to_hex(mark.get_facecolor()[0]) for name, mark in marks.items()} == {
@@ -300,12 +320,20 @@ def test_causes_have_the_colours_that_the_picture_gives_them(
     }
 
 
-def test_too_many_cells_are_shown_by_detector(ragged: xr.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(drawings, "MOST_CELLS", 40)
-    facts = Facts(ragged, fx.diagnose(ragged))
-    image = drawings.draw_residuals(facts)
-    values = drawings.numbers(facts, image)
-    assert (image.rows, image.by_detector, values["units"]) == (3, True, ["1", "2", "3"])
+def numbers_of(text: str) -> Any:
+    found = re.search(r'<script type="application/json" id="numbers">(.*?)</script>', text, re.DOTALL)
+    assert found is not None
+    return json.loads(found[1])
+
+
+@pytest.mark.parametrize(("limit", "value"), [("MOST_CELLS", 40), ("LARGEST", 100_000)])
+def test_too_many_cells_are_shown_by_detector(
+    ragged: xr.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, value: int
+) -> None:
+    monkeypatch.setattr(report_page, limit, value)
+    values = numbers_of(written(ragged, tmp_path))
+    assert values["rows"] == ["1", "2", "3"]
+    assert len(values["units"]) == len(values["variables"][0]["values"]) == 9
     residual = np.frombuffer(base64.b64decode(values["residual"]), dtype="<f4").reshape(3, 6)
     used = ragged.residual.where(ragged.weight > 0).mean("amplifier").transpose("detector", "exposure")
     np.testing.assert_allclose(residual, used.values, rtol=1e-5, atol=1e-9)

@@ -12,7 +12,7 @@ from flatnorm_xr.errors import FlatnormError
 from flatnorm_xr.flags import WITHOUT_WEIGHT
 from flatnorm_xr.model.validate import validate
 from flatnorm_xr.show.axes import Rows, axis_label, choose_axes, plain, rows_of, table
-from flatnorm_xr.show.looks import MMAG_PER_PERCENT, WIDE
+from flatnorm_xr.show.looks import MMAG_PER_PERCENT, WIDE, residual_limit
 from flatnorm_xr.show.plots.matrix import Matrix, draw_matrix, extend_of, matrix_size, quality_of
 from flatnorm_xr.show.requirements import require, require_dims
 
@@ -131,7 +131,7 @@ def residual(
     percent = 100 * table(solution["residual"], rows)
     weight = table(solution["weight"], rows)
     causes = causes_of(solution, rows)
-    limit = _robust_limit(percent[(weight > 0) & np.isfinite(percent)]) if limit is None else limit
+    limit = 100 * residual_limit(percent[(weight > 0) & np.isfinite(percent)] / 100) if limit is None else limit
     if not limit > 0:
         msg = f"plot.residual: limit is {limit}; it must be a positive number of per cent"
         raise FlatnormError(msg)
@@ -160,11 +160,3 @@ def causes_of(solution: xr.Dataset, rows: Rows) -> NDArray[Any]:
     """Find the flags that took cells out of the fit, one row a unit; 0 for cells with weight."""
     flags = table(quality_of(solution), rows) & np.uint32(WITHOUT_WEIGHT)
     return np.where(table(solution["weight"], rows) > 0, np.uint32(0), flags)
-
-
-def _robust_limit(percent: NDArray[Any]) -> float:
-    if not percent.size:
-        return 1.0
-    largest, scatter = float(abs(percent).max()), 1.4826 * float(np.median(abs(percent)))
-    # below 1e-6 % there is only rounding, and no reason to paint it
-    return max(min(4 * scatter, largest) if scatter > 0 else largest, 1e-6)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from flatnorm_xr.errors import FlatnormError
 from flatnorm_xr.flags import Flag
 from flatnorm_xr.show.axes import axis_label, plain
-from flatnorm_xr.show.looks import WIDE
+from flatnorm_xr.show.looks import WIDE, residual_limit
 from flatnorm_xr.show.plots.matrix import extend_of
 from flatnorm_xr.show.plots.selection import is_flags
 
@@ -88,7 +88,13 @@ def scale_of(
     finite = shown[np.isfinite(shown)]
     # a scatter of residuals is called residual too, and has no sign
     centre = 1.0 if name in _RATIOS else 0.0 if (finite < 0).any() else None
-    low, high = _ends(finite, centre) if limits is None else _checked(limits, caller)
+    if limits is not None:
+        low, high = _checked(limits, caller)
+    elif residual and centre == 0:
+        high = 100 * residual_limit(finite / 100)
+        low = -high
+    else:
+        low, high = _ends(finite, centre)
     wide = limits is None and centre is None and finite.size > 0 and finite.min() > 0 and high > WIDE * max(low, 0)
     if wide:
         low, high = float(finite.min()), float(finite.max())
@@ -175,7 +181,7 @@ def _of_flags(values: NDArray[Any]) -> list[Category]:
         Category("", cause == k, None if flag in (Flag.NOT_MEASURED, Flag.NO_SUCH_AMPLIFIER) else 0)
         for k, flag in enumerate(flags)
     ]
-    words = [str(flag.name).lower().replace("_", " ") for flag in flags]
+    words = [flag.words for flag in flags]
     named = [
         one._replace(words=f"{word} ({int(one.units.sum())})")
         for one, word in zip(found, words, strict=True)

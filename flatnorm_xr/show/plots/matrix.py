@@ -9,7 +9,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from flatnorm_xr.decompose.cells import flag_cells
-from flatnorm_xr.flags import Flag
+from flatnorm_xr.flags import Flag, leading_cause
 from flatnorm_xr.show.axes import Rows, name_columns, name_height, name_rows, separate, size_inches
 from flatnorm_xr.show.looks import HATCHES, HOLE, PALE, SMALLEST_HATCHED, SOLID, looks_of_causes
 from flatnorm_xr.show.plots.legend import legend_above
@@ -116,16 +116,10 @@ def _mark(axes: Axes, causes: NDArray[Any], *, solid: bool) -> dict[str, PolyCol
     from matplotlib.collections import PolyCollection
 
     marks: dict[str, PolyCollection] = {}
-    of_flag: dict[Flag, NDArray[np.bool_]] = {}
-    # one cause a cell: where every pixel was masked because it was saturated, it is the light that says more
-    for flag in (Flag.SATURATED, *Flag):
-        cells = (causes & np.uint32(flag)) != 0
-        causes = np.where(cells, np.uint32(0), causes)
-        if flag is not Flag.NO_SUCH_AMPLIFIER and cells.any():
-            of_flag[flag] = cells
-    for flag, k in looks_of_causes(of_flag):
-        cells = of_flag[flag]
-        name = f"{str(flag.name).lower().replace('_', ' ')} ({int(cells.sum())})"
+    leading = leading_cause(causes & ~np.uint32(Flag.NO_SUCH_AMPLIFIER))
+    for flag, k in looks_of_causes(Flag(int(value)) for value in np.unique(leading[leading != 0])):
+        cells = leading == np.uint32(flag)
+        name = f"{flag.words} ({int(cells.sum())})"
         look: dict[str, Any] = {"facecolor": PALE, "edgecolor": "black", "hatch": HATCHES[k], "linewidth": 0}
         if k < 0:
             look = {"facecolor": HOLE, "edgecolor": HOLE, "linewidth": 0.4 if solid else 0}

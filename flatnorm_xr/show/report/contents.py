@@ -10,10 +10,11 @@ import numpy as np
 import xarray as xr
 
 from flatnorm_xr.show.description import describe_dataset
-from flatnorm_xr.show.report.drawings import FocalPlane, ResidualImage, draw_focal_plane
 from flatnorm_xr.show.report.facts import Facts
 from flatnorm_xr.show.report.findings import Finding, Verdict, find_three, judge
 from flatnorm_xr.show.report.pictures import Picture, draw_pictures
+from flatnorm_xr.show.report.plane import PlaneDrawing, draw_plane
+from flatnorm_xr.show.report.residual_image import ResidualImage
 from flatnorm_xr.show.report.tables import Table, all_tables
 from flatnorm_xr.show.report.words import listed, plural
 from flatnorm_xr.show.texts import shown
@@ -32,7 +33,7 @@ class Page:
     verdict: Verdict
     findings: list[Finding]
     glance: list[tuple[str, str]]
-    plane: FocalPlane
+    plane: PlaneDrawing
     image: ResidualImage
     matrix_words: str
     pictures: list[Picture]
@@ -68,7 +69,7 @@ def make_page(facts: Facts, image: ResidualImage) -> Page:
         verdict=judge(facts),
         findings=find_three(facts),
         glance=[(name, shown(value)) for name, value in description.rows],
-        plane=draw_focal_plane(facts),
+        plane=draw_plane(facts),
         image=image,
         matrix_words=(
             f"Residuals of {plural(image.rows, 'row')} by {plural(image.columns, 'exposure')}, rms {rms:.3g} %, "

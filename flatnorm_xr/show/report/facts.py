@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from flatnorm_xr.decompose.robust.rejections import rejections
 from flatnorm_xr.decompose.variance import pulls
 from flatnorm_xr.errors import FlatnormError
-from flatnorm_xr.flags import WITHOUT_WEIGHT, Flag
+from flatnorm_xr.flags import leading_cause
 from flatnorm_xr.show.axes import Rows, rows_of, table
 from flatnorm_xr.show.texts import shown
 
@@ -101,12 +101,7 @@ class Facts:
     @cached_property
     def cause(self) -> NDArray[np.uint32]:
         """The flag that says most of why a cell has no weight; 0 where it has some, or no flag says why."""
-        causes = np.where(self.unused, self.quality & np.uint32(WITHOUT_WEIGHT), 0)
-        first = np.zeros_like(causes)
-        # where every pixel was masked because it was saturated, it is the light that says more
-        for flag in (Flag.SATURATED, *Flag):
-            first = np.where((first == 0) & (causes & np.uint32(flag) != 0), np.uint32(flag), first)
-        return first.astype(np.uint32)
+        return leading_cause(np.where(self.unused, self.quality, np.uint32(0)))
 
     @cached_property
     def pulls(self) -> Array | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Literal
 
 import numpy as np
@@ -12,7 +13,7 @@ import pandas as pd
 
 from flatnorm_xr.flags import SENTENCES, Flag
 from flatnorm_xr.show.report.facts import Facts
-from flatnorm_xr.show.report.words import flag_words, listed, number, per_cent, plural, with_mmag
+from flatnorm_xr.show.report.words import listed, number, per_cent, plural, with_mmag
 from flatnorm_xr.show.texts import shown
 
 __all__ = ["Finding", "Verdict", "find_three", "judge"]
@@ -75,7 +76,7 @@ def find_three(facts: Facts) -> list[Finding]:
     Where there are fewer faults than three, the extremes of what is good follow: the largest residual, the least
     certain unit, the unit whose response is farthest from the others'.
     """
-    return [finding for finding, _ in zip(_candidates(facts), range(3), strict=False)]
+    return list(islice(_candidates(facts), 3))
 
 
 def _candidates(facts: Facts) -> Iterator[Finding]:
@@ -227,7 +228,7 @@ def _main_cause(causes: Any) -> str:
     if not given.size:
         return "no weight"
     values, counts = np.unique(given, return_counts=True)
-    return flag_words(str(Flag(int(values[counts.argmax()])).name))
+    return Flag(int(values[counts.argmax()])).words
 
 
 def _holes(facts: Facts) -> Iterator[Finding]:
@@ -242,7 +243,7 @@ def _holes(facts: Facts) -> Iterator[Finding]:
         where = np.flatnonzero(np.any(causes == value, axis=0))
         in_exposures = listed(facts.exposures[k] for k in where)
         text = f"{SENTENCES[flag]} In exposure{'s' if where.size > 1 else ''} {in_exposures}."
-        yield Finding(f"{plural(int(count), 'cell')} not used: {flag_words(str(flag.name))}", text, "#holes")
+        yield Finding(f"{plural(int(count), 'cell')} not used: {flag.words}", text, "#holes")
 
 
 def _weak(facts: Facts) -> Iterator[Finding]:
@@ -273,6 +274,8 @@ def _extremes(facts: Facts) -> Iterator[Finding]:
             text = f"{facts.units[least]}: {with_mmag(relative[least])}; typical is {typical}."
             yield Finding("The least certain response", text, "#units", grave=False)
     away = np.abs(np.log(facts.G))
+    if not np.isfinite(away).any() or not np.isfinite(facts.E).any():
+        return
     unit, group = np.unravel_index(int(np.nanargmax(away)), away.shape)
     text = f"{facts.units[unit]}: G = {number(facts.G[unit, group], 6)}."
     yield Finding("The response farthest from the mean", text, "#units", grave=False)

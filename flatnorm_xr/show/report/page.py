@@ -17,8 +17,15 @@ from flatnorm_xr.errors import FlatnormError
 
 if TYPE_CHECKING:
     from flatnorm_xr.show.report.contents import Page
+    from flatnorm_xr.show.report.facts import Facts
 
 __all__ = ["report"]
+
+MOST_CELLS = 400_000
+"""Cells up to which every amplifier has a row of its own among the residuals; above, every detector."""
+
+LARGEST = 5_000_000
+"""Bytes above which the residuals of amplifiers are those of detectors, whatever their number."""
 
 
 def report(
@@ -50,8 +57,9 @@ def report(
     Returns
     -------
     Path
-        The file, whole or not written at all. Under 5 MB for 3 024 amplifiers and 100 exposures; above 400 000
-        cells the residuals are those of detectors.
+        The file, whole or not written at all. Under 5 MB for 3 024 amplifiers and 100 exposures. Where there are more
+        than 400 000 cells, or the file would be larger, a row of the residuals is a detector, the mean of its
+        amplifiers.
 
     Raises
     ------
@@ -70,8 +78,6 @@ def report(
     from flatnorm_xr.archive.atomic import whole_file
     from flatnorm_xr.decompose.structure import diagnose
     from flatnorm_xr.decompose.variance import check_solution
-    from flatnorm_xr.show.report.contents import make_page
-    from flatnorm_xr.show.report.drawings import draw_residuals, numbers
     from flatnorm_xr.show.report.facts import Facts
 
     target = Path(path)
@@ -81,11 +87,22 @@ def report(
     check_solution(solution, "report", needs=("background", "bgModel"))
     solution = solution.compute()
     facts = Facts(solution, diagnose(solution) if diagnosis is None else _checked(diagnosis, solution))
-    image = draw_residuals(facts)
-    text = _render(make_page(facts, image), numbers(facts, image))
+    by_detector = facts.by_amplifier and facts.residual.size > MOST_CELLS
+    text = _written(facts, by_detector=by_detector)
+    if facts.by_amplifier and not by_detector and len(text.encode()) > LARGEST:
+        text = _written(facts, by_detector=True)
     with whole_file(target, overwrite=overwrite, caller="report") as temporary:
         temporary.write_text(text, encoding="utf-8")
     return target
+
+
+def _written(facts: Facts, *, by_detector: bool) -> str:
+    from flatnorm_xr.show.report.contents import make_page
+    from flatnorm_xr.show.report.residual_image import draw_residuals
+    from flatnorm_xr.show.report.values import values_of
+
+    image = draw_residuals(facts, by_detector=by_detector)
+    return _render(make_page(facts, image), values_of(facts, image))
 
 
 def _checked(diagnosis: xr.Dataset, solution: xr.Dataset) -> xr.Dataset:

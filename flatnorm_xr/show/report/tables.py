@@ -12,7 +12,7 @@ import pandas as pd
 
 from flatnorm_xr.flags import SENTENCES, Flag
 from flatnorm_xr.show.report.facts import Facts
-from flatnorm_xr.show.report.words import flag_words, number, per_cent
+from flatnorm_xr.show.report.words import number, per_cent
 from flatnorm_xr.show.texts import shown
 
 __all__ = ["Cell", "Row", "Table", "all_tables"]
@@ -188,9 +188,7 @@ def _flags(quality: Any) -> str:
     """Words of the flags that are set, and in how many cells; padding is no flag."""
     value = int(np.bitwise_or.reduce(quality, axis=None)) if quality.size else 0
     flags = [flag for flag in Flag if value & flag and flag is not Flag.NO_SUCH_AMPLIFIER]
-    return ", ".join(
-        f"{flag_words(str(flag.name))} {int(np.count_nonzero(quality & np.uint32(flag)))}" for flag in flags
-    )
+    return ", ".join(f"{flag.words} {int(np.count_nonzero(quality & np.uint32(flag)))}" for flag in flags)
 
 
 _OF_EXPOSURE = (
@@ -326,7 +324,7 @@ def _hole(facts: Facts, flag: int, *, n: int, unit: int | None = None, exposure:
     residual = facts.residual[unit, exposure] if unit is not None and exposure is not None else np.nan
     where = "most" if n > 1 else ""
     cells: list[Cell | str] = [
-        flag_words(str(Flag(flag).name)),
+        Flag(flag).words,
         where if unit is None else Cell(facts.units[unit], f"#{'unit' if facts.by_amplifier else 'detector'}-{unit}"),
         where if exposure is None else Cell(facts.exposures[exposure], f"#exposure-{exposure}"),
         str(n),
@@ -379,11 +377,15 @@ def _few(labels: Iterable[str], most: int = 6) -> str:
 
 
 def file_link(path: str) -> str:
-    """Address of a local file; nothing for what cannot be one, so that no header can lead to another place."""
+    """Address of a local file; nothing for what cannot be one, so that no header can lead to another place.
+
+    A relative path was one from where the files were measured; it is taken for the same place only where the file is.
+    """
     if not path.isprintable() or "://" in path:
         return ""
     try:
-        return Path(path).absolute().as_uri()
+        file = Path(path)
+        return file.absolute().as_uri() if file.is_absolute() or file.exists() else ""
     except (ValueError, OSError, UnicodeEncodeError):
         return ""
 

@@ -9,7 +9,7 @@ from typing import Any
 from flatnorm_xr.show.looks import MMAG_PER_PERCENT
 from flatnorm_xr.show.texts import shown
 
-__all__ = ["flag_words", "listed", "number", "per_cent", "plural", "with_mmag"]
+__all__ = ["listed", "number", "per_cent", "plural", "with_mmag"]
 
 
 def number(value: Any, digits: int = 6) -> str:
@@ -60,8 +60,3 @@ def listed(labels: Iterable[object], *, most: int = 5) -> str:
     texts = [shown(label, longest=60) for label in labels]
     more = f" and {len(texts) - most} more" if len(texts) > most else ""
     return ", ".join(texts[:most]) + more
-
-
-def flag_words(name: str) -> str:
-    """Write the name of a flag as words."""
-    return name.lower().replace("_", " ")

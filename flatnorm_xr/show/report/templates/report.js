@@ -2,6 +2,7 @@
 (() => {
   const numbers = JSON.parse(document.getElementById("numbers").textContent);
   const all = (selector, within = document) => Array.from(within.querySelectorAll(selector));
+  const units = numbers.perUnit ? numbers.rows : numbers.units;
   const make = (tag, text) => Object.assign(document.createElement(tag), { textContent: text });
   document.documentElement.classList.add("js");
 
@@ -54,19 +55,20 @@
     tools.querySelector(".copy").addEventListener("click", async (event) => {
       const visible = [table.tHead.rows[0], ...rows.filter((row) => !row.hidden)];
       const text = visible.map((row) => Array.from(row.cells, bare).join("\t")).join("\n");
-      await copy(text, table);
-      event.target.textContent = "Copied";
-      setTimeout(() => { event.target.textContent = "Copy the table"; }, 1500);
+      await copy(text, event.target, table);
     });
   }
 
-  async function copy(text, fallback) {
+  async function copy(text, button, fallback) {
+    const words = button.textContent;
     try {
       await navigator.clipboard.writeText(text);
+      button.textContent = "Copied";
     } catch {
-      getSelection().selectAllChildren(fallback);  // a page from a file may not write the clipboard: select instead
-      document.execCommand("copy");
+      getSelection().selectAllChildren(fallback);  // some browsers let no page from a file write the clipboard
+      button.textContent = "Selected: copy it with the keyboard";
     }
+    setTimeout(() => { button.textContent = words; }, 2500);
   }
 
   // focal plane: choose a detector, choose a colour
@@ -104,14 +106,18 @@
   function asTable(table, rows) {
     const copyOf = document.createElement("table");
     const head = copyOf.createTHead().insertRow();
-    const few = (row) => Array.from(row.cells).slice(1, 5);
-    few(table.tHead.rows[0]).forEach((cell) => head.append(Object.assign(make("th", cell.textContent), { className: cell.className })));
+    const rest = (row) => Array.from(row.cells).slice(1);  // the first is the detector itself
+    rest(table.tHead.rows[0]).forEach((cell) => head.append(Object.assign(make("th", cell.textContent), { className: cell.className })));
     const body = copyOf.createTBody();
     for (const row of rows) {
       const line = body.insertRow();
-      few(row).forEach((cell) => line.append(Object.assign(make("td", bare(cell)), { className: cell.className })));
+      rest(row).forEach((cell) => line.append(Object.assign(make("td", bare(cell)), { className: cell.className })));
     }
-    return copyOf;
+    const box = document.createElement("div");
+    box.className = "scroll";
+    box.tabIndex = 0;
+    box.append(copyOf);
+    return box;
   }
 
   for (const link of all("a[data-d]", plane)) {
@@ -124,7 +130,7 @@
   const variable = document.getElementById("variable");
   const exposure = document.getElementById("exposure");
   numbers.variables.forEach((one, k) => variable.append(new Option(one.name, k)));
-  if (numbers.perRow === "unit") {
+  if (numbers.perUnit) {
     variable.append(new Option("residual [%]", "residual"));
     numbers.exposures.forEach((label, k) => exposure.append(new Option(label, k)));
   }
@@ -134,12 +140,12 @@
     document.getElementById("exposure-label").hidden = !ofCells;
     const k = Number(exposure.value);
     const values = ofCells
-      ? numbers.units.map((_, i) => 100 * residual[i * numbers.exposures.length + k])
+      ? units.map((_, i) => 100 * residual[i * numbers.exposures.length + k])
       : numbers.variables[Number(variable.value)].values;
     const known = values.filter((value) => value !== null && Number.isFinite(value)).sort((a, b) => a - b);
     const cut = known.length > 400 ? Math.floor(0.005 * known.length) : 0;
     let [low, high] = known.length ? [known[cut], known[known.length - 1 - cut]] : [0, 1];
-    if (ofCells) [low, high] = [-Math.max(-low, high), Math.max(-low, high)];
+    if (ofCells) [low, high] = [-numbers.limit, numbers.limit];
     if (!(high > low)) [low, high] = [low - 0.5, low + 0.5];
     const ramp = ofCells ? all("#residuals .scale rect").slice(0, scale.length).map((rect) => rect.getAttribute("fill")) : scale;
     all(".plane .scale rect").forEach((rect, i) => rect.setAttribute("fill", ramp[i]));
@@ -149,7 +155,7 @@
       const isKnown = value !== null && Number.isFinite(value);
       const place = isKnown ? Math.min(Math.max((value - low) / (high - low), 0), 1) : 0;
       shape.setAttribute("fill", isKnown ? ramp[Math.round(place * (ramp.length - 1))] : HOLE);
-      shape.querySelector("title").textContent = `${numbers.units[i]}: ${isKnown ? value.toPrecision(6) : "not known"}`;
+      shape.querySelector("title").textContent = `${units[i]}: ${isKnown ? value.toPrecision(6) : "not known"}`;
     }
     const figure = document.querySelector(".plane .scale");
     figure.querySelector(".low").textContent = low.toPrecision(4);
@@ -161,14 +167,15 @@
   exposure.addEventListener("change", colour);
 
   // residuals: the numbers of the cell that is pointed at
-  const bytes = Uint8Array.from(atob(numbers.residual), (letter) => letter.charCodeAt(0));
-  const view = new DataView(bytes.buffer);
-  const residual = Float32Array.from({ length: bytes.length / 4 }, (_, i) => view.getFloat32(4 * i, true));
-  const flags = new Map(numbers.flags);
+  const bytesOf = (text) => new DataView(Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)).buffer);
+  const [residualBytes, flagBytes] = [bytesOf(numbers.residual), bytesOf(numbers.flags)];
+  const residual = Float32Array.from(
+    { length: residualBytes.byteLength / 4 }, (_, i) => residualBytes.getFloat32(4 * i, true));
+  const flagsOf = (cell) => (flagBytes.byteLength ? numbers.flagSets[flagBytes.getUint16(2 * cell, true)] : 0);
   const matrix = document.getElementById("matrix");
   const cursor = document.getElementById("cursor");
   const output = document.getElementById("cell");
-  const [nRows, nColumns] = [numbers.units.length, numbers.exposures.length];
+  const [nRows, nColumns] = [numbers.rows.length, numbers.exposures.length];
   const MMAG = 2500 / Math.LN10;
   let at = [0, 0];
   let kept = false;
@@ -181,7 +188,7 @@
     cursor.setAttribute("height", `${100 / nRows}%`);
     const cell = row * nColumns + column;
     const value = residual[cell];
-    const parts = [`${numbers.units[row]}, exposure ${numbers.exposures[column]}`];
+    const parts = [`${numbers.rows[row]}, exposure ${numbers.exposures[column]}`];
     parts.push(Number.isFinite(value)
       ? `residual ${(100 * value).toPrecision(5)} % = ${(MMAG * value).toPrecision(4)} mmag`
       : "no residual");
@@ -189,10 +196,17 @@
     if (model && Number.isFinite(value)) {
       parts.push(`level ${(model * Math.exp(value)).toPrecision(7)} ${numbers.levelUnits}, model ${model.toPrecision(7)} ${numbers.levelUnits}`);
     }
-    const set = flags.get(cell) || 0;
+    const set = flagsOf(cell);
     for (const [flag, words] of Object.entries(numbers.flagWords)) if (set & Number(flag)) parts.push(words);
     output.textContent = parts.join("; ");
   }
+
+  document.getElementById("copy-residuals").addEventListener("click", (event) => {
+    const per = numbers.rows.map((name, i) => [name, ...Array.from(
+      { length: nColumns }, (_, k) => (Number.isFinite(residual[i * nColumns + k]) ? 100 * residual[i * nColumns + k] : ""))]);
+    const text = [["residual [%]", ...numbers.exposures], ...per].map((line) => line.join("\t")).join("\n");
+    copy(text, event.target, output);
+  });
 
   function pointed(event) {
     const box = matrix.getBoundingClientRect();
