@@ -47,7 +47,19 @@ def test_plots_are_the_functions(name, monkeypatch):
 
 @pytest.mark.parametrize(
     "name",
-    ["solve", "rejections", "diagnose", "pulls", "interval", "covariance", "hierarchy", "validate", "save", "export"],
+    [
+        "solve",
+        "rejections",
+        "diagnose",
+        "pulls",
+        "interval",
+        "covariance",
+        "hierarchy",
+        "validate",
+        "save",
+        "export",
+        "report",
+    ],
 )
 def test_methods_have_the_signatures_of_the_functions(name):
     method, function = getattr(fx.simulate().flatnorm, name), getattr(fx, name)

@@ -155,6 +155,7 @@ def for_the_shell(line: str) -> str:
         return f"--{found[1].replace('_', '-')}{' ' + found[3] if found[3] else ''}"
 
     line = line.replace("ds.flatnorm.solve()", "flatnorm solve")
+    line = re.sub(r"choose one: (\w+)= one of", lambda found: f"choose one: --{found[1]}, one of", line)
     return re.sub(rf"""(?<![^ (])({_KEYWORDS})=(?:True|(['"])([\w ]+)\2)(?![^ ,;.)])""", option, line)
 
 

@@ -58,7 +58,20 @@ def command(
     against: Annotated[
         str | None, _option("What exposures are drawn against (E).", metavar="NAME", completion=_against)
     ] = None,
-    limit: Annotated[float | None, _option("End of the colour scale, in per cent.", metavar="PERCENT")] = None,
+    mode: Annotated[int | None, _option("Mode to show, counted from 1 (modes, focal_plane).", metavar="N")] = None,
+    limit: Annotated[
+        float | None, _option("End of the colour scale, in per cent (residual).", metavar="PERCENT")
+    ] = None,
+    limits: Annotated[
+        str | None, _option("Ends of the colour scale, comma-separated (focal_plane).", metavar="LOW,HIGH")
+    ] = None,
+    cmap: Annotated[str | None, _option("Colour map of matplotlib.", metavar="NAME")] = None,
+    log: Annotated[
+        bool | None, typer.Option("--log/--linear", help="Scale of the densities (pulls).", rich_help_panel=_SHOWN)
+    ] = None,
+    named: Annotated[int | None, _option("Amplifiers to name (amplifier_ratio).", metavar="N")] = None,
+    permutations: Annotated[int | None, _option("Of the residuals, for what noise makes (modes).", metavar="N")] = None,
+    seed: Annotated[int | None, _option("Of the permutations (modes).", metavar="N")] = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Draw a picture of a solution, or all of them."""
@@ -68,7 +81,14 @@ def command(
         "group": group,
         "detector": None if detector is None else [label.strip() for label in detector.split(",")],
         "against": against,
+        "mode": mode,
         "limit": limit,
+        "limits": None if limits is None else _two_numbers(limits),
+        "cmap": cmap,
+        "log": log,
+        "named": named,
+        "permutations": permutations,
+        "seed": seed,
     }
     given = {option: value for option, value in options.items() if value is not None}
     if name == EVERY:
@@ -82,6 +102,15 @@ def command(
 
     write_picture(open_levels(run), name, output, overwrite=overwrite, **given)
     say(f"picture written to {output}")
+
+
+def _two_numbers(text: str) -> tuple[float, float]:
+    try:
+        low, high = map(float, text.split(","))
+    except ValueError as error:
+        msg = f"--limits is {text!r}; it must be two numbers with a comma between them"
+        raise FlatnormError(msg) from error
+    return low, high
 
 
 _LINES = [f"  {name:<{max(map(len, PICTURES))}}  {line}" for name, line in PICTURES.items()]

@@ -100,7 +100,7 @@ def title_of(facts: Facts) -> str:
     camera = f" of {_one_line(facts.values['camera'])}" if "camera" in facts.values else ""
     if facts.kind == "levels":
         return f"levels{camera}, measured, not solved"
-    return f"solution{camera}" + (", diagnosed" if "verdict" in facts.values else "")
+    return f"solution{camera}"
 
 
 def rows_from(facts: Facts) -> tuple[tuple[str, str], ...]:
@@ -141,7 +141,7 @@ def next_step_of(facts: Facts) -> str:
     if facts.kind == "diagnosis":
         return "print(flatnorm_xr.describe(ds))"
     if facts.kind == "solution":
-        return "sol.flatnorm.plot.residual()" if "verdict" in facts.values else "sol.flatnorm.diagnose()"
+        return "sol.flatnorm.diagnose()"
     if facts.kind == "other":
         return 'ds = flatnorm_xr.read_table("levels.csv")'
     if facts.problems:

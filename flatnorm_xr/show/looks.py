@@ -35,7 +35,8 @@ HOLE = "0.78"
 PALE = (1.0, 1.0, 1.0, 0.55)
 """Laid over a cell below its hatch, which would not be seen on a dark colour."""
 HATCHES = ("////", "\\\\\\\\", "xxxx", "....", "++++", "oooo", "||||", "----", "**")
-SOLID = ("#D55E00", "#000000", "#CC79A7", "#009E73", "#E69F00", "#56B4E9", "#0072B2", "#F0E442", "0.45")
+SOLID = ("#000000", "#009E73", "#CC79A7", "#F0E442", "0.45", "#E69F00", "#56B4E9", "#D55E00", "#0072B2")
+"""Those least like a colour of the scale first."""
 SMALLEST_HATCHED = 5.0
 """Points of the shorter side of a cell below which it is filled instead."""
 

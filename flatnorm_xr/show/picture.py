@@ -25,7 +25,7 @@ __all__ = ["FORMATS", "picture_options", "write_picture", "write_pictures"]
 FORMATS = (".png", ".pdf", ".svg")
 """Endings of a picture's file."""
 
-_OF_THE_FIGURE = {"ax", "axes", "figsize", "cmap"}
+_OF_THE_FIGURE = {"ax", "figsize", "diagnosis"}
 _LABELS = {"exposure": "exposure", "detector": "detector", "group": "group"}
 """Options that name a label, and the coordinate it is a label of."""
 
@@ -137,7 +137,7 @@ def picture_options(name: str) -> list[str]:
     Examples
     --------
     >>> picture_options("residual")
-    ['limit']
+    ['limit', 'cmap']
     """
     from flatnorm_xr.show import plots
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import xarray as xr
 
 import flatnorm_xr as fx
+from flatnorm_xr.cli import plot
 from flatnorm_xr.errors import FlatnormError
 from flatnorm_xr.show.picture import picture_options, write_picture, write_pictures
 from flatnorm_xr.show.pictures import PICTURES
@@ -37,6 +39,11 @@ def test_any_picture_in_any_format(flatnorm, run, tmp_path, name, suffix):
     assert (status, out, err) == (0, f"picture written to {path}\n", "")
     start = {".png": b"\x89PNG", ".pdf": b"%PDF", ".svg": b"<?xml"}[suffix]
     assert path.read_bytes().startswith(start)
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_every_keyword_of_a_picture_is_an_option(name):
+    assert set(picture_options(name)) <= set(inspect.signature(plot.command).parameters)
 
 
 def test_all_of_them(flatnorm, run, tmp_path):
@@ -73,7 +80,7 @@ def test_options_reach_the_picture(run, tmp_path, monkeypatch):
     write_picture(sol, "focal_plane", tmp_path / "x.png", variable="residual", exposure="103", detector=["2", "no"])
     assert seen == {"variable": "residual", "exposure": 103, "detector": [2, "no"]}
     assert type(seen["exposure"]) is int
-    assert picture_options("focal_plane") == ["variable", "exposure", "detector"]
+    assert picture_options("focal_plane") == ["variable", "exposure", "detector", "cmap"]
 
 
 def test_options_of_the_command(flatnorm, run, tmp_path):

@@ -30,10 +30,19 @@ def night(tmp_path_factory):
 
 def on_a_terminal(*arguments, columns=100, interrupt_at=None):
     """Exit status of the program, and all that a terminal got from it; interrupted once it has shown some text."""
-    child, terminal = pty.fork()
-    if child == 0:
-        os.execvpe(PROGRAM[0], [*PROGRAM, *map(str, arguments)], os.environ | {"TERM": "xterm-256color"})
-    ioctl(terminal, TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+    terminal, screen = pty.openpty()
+    ioctl(screen, TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+    # the size is that of the terminal, whatever another test has left in the environment
+    environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES", "NO_COLOR")}
+    child = subprocess.Popen(
+        [*PROGRAM, *map(str, arguments)],
+        stdin=screen,
+        stdout=screen,
+        stderr=screen,
+        env=environment | {"TERM": "xterm-256color"},
+        start_new_session=True,
+    )
+    os.close(screen)
     seen = b""
     while True:
         try:
@@ -44,10 +53,10 @@ def on_a_terminal(*arguments, columns=100, interrupt_at=None):
             break
         seen += part
         if interrupt_at is not None and interrupt_at in seen:
-            os.kill(child, signal.SIGINT)
+            child.send_signal(signal.SIGINT)
             interrupt_at = None
     os.close(terminal)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), seen.decode()
+    return child.wait(), seen.decode()
 
 
 def what_stays(seen):

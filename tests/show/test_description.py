@@ -87,14 +87,6 @@ def test_the_next_step_can_be_typed():
     assert dict(describe_dataset(names["diagnosis"]).rows)["verdict"] == names["diagnosis"].attrs["verdict"]
 
 
-def test_a_solution_that_was_diagnosed_says_the_verdict():
-    sol = fx.solve(fx.simulate(n_detectors=8, n_exposures=8)).assign_attrs(verdict="a tilt")
-    said = describe_dataset(sol)
-    assert said.title == "solution, diagnosed"
-    assert dict(said.rows)["verdict"] == "a tilt"
-    assert said.next_step == "sol.flatnorm.plot.residual()"
-
-
 def test_what_deserves_a_look_comes_as_a_warning():
     sol = fx.solve(fx.simulate())
     assert describe_dataset(sol).warnings == ()

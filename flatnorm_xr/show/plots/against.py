@@ -50,6 +50,9 @@ def place_exposures(solution: xr.Dataset, against: str | None, *, caller: str) -
     FlatnormError
         There is no such coordinate.
     """
+    if against is not None and not isinstance(against, str):
+        msg = f"{caller}: against is a {type(against).__name__}; it must be the name of a coordinate of the exposures"
+        raise FlatnormError(msg)
     if against is None:
         time = solution.coords.get("time")
         timed = time is not None and time.dims == ("exposure",) and not bool(time.isnull().any())

@@ -69,7 +69,7 @@ def convergence(
     left = np.atleast_2d(solution["correction"].transpose(..., "iteration").values)
     iteration = solution["iteration"].values
     lines = _draw_lines(axes, solution, iteration, left)
-    tolerance = json.loads(solution.attrs.get("configuration", "{}")).get("tolerance")
+    tolerance = _tolerance(solution)
     line = None
     if tolerance:
         line = axes.axhline(tolerance, color="black", linestyle="--", linewidth=1, label=f"tolerance {tolerance:g}")
@@ -95,10 +95,26 @@ def _draw_lines(
             "color": COLOURS[k % len(COLOURS)],
             "marker": MARKERS[(k + k // len(COLOURS)) % len(MARKERS)],
         }
-        words = " ".join(part for part in (name, "" if converged[k] else "not converged") if part)
+        known = not np.isnan(converged[k])
+        state = "not converged" if known and not converged[k] else ""
+        words = " ".join(part for part in (name, state) if part)
         shown = np.where(values > 0, values, np.nan)
-        lines += axes.plot(iteration, shown, label=words or "converged", markersize=5, **look)
+        lines += axes.plot(
+            iteration,
+            shown,
+            label=words or ("converged" if known else "not known whether it converged"),
+            markersize=5,
+            **look,
+        )
     return lines
+
+
+def _tolerance(solution: xr.Dataset) -> float | None:
+    """Tolerance of the solve; None where its configuration does not say."""
+    try:
+        return float(json.loads(str(solution.attrs.get("configuration", "{}")))["tolerance"])
+    except (ValueError, TypeError, KeyError):
+        return None
 
 
 def _figure(solution: xr.Dataset, name: str) -> NDArray[np.float64]:

@@ -50,6 +50,10 @@ def chosen_array(
         msg = f"{caller}: the dataset has no dim detector; select with a list: ds.sel(detector=[...])"
         raise FlatnormError(msg)
     validate(ds, caller=caller)
+    if not isinstance(variable, str | xr.DataArray):
+        kind = type(variable).__name__
+        msg = f"{caller}: variable is a {kind}; it must be a name, or a DataArray with the labels of the units"
+        raise FlatnormError(msg)
     array = _aligned(variable, ds, caller) if isinstance(variable, xr.DataArray) else _found(ds, variable, caller)
     words = []
     for dim, label in labels.items():

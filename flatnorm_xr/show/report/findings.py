@@ -65,8 +65,10 @@ def judge(facts: Facts) -> Verdict:
         return Verdict("bad", "Do not use", f"The solver did not converge. {sentence}")
     if _unchecked(facts):
         return Verdict("look", "Cannot be checked", f"{found[0].upper()}{found[1:]}.")
-    if any(finding.grave for finding in _candidates(facts)):
-        return Verdict("look", "Look before you use it", sentence)
+    grave = [_lower(finding.headline) for finding in _candidates(facts) if finding.grave]
+    if grave:
+        why = "" if causes - _left_out(facts) else f" But look at {listed(grave, most=3)}."
+        return Verdict("look", "Look before you use it", sentence + why)
     return Verdict("good", "Good", sentence)
 
 
@@ -89,6 +91,10 @@ def _candidates(facts: Facts) -> Iterator[Finding]:
     yield from _holes(facts)
     yield from _weak(facts)
     yield from _extremes(facts)
+
+
+def _lower(headline: str) -> str:
+    return headline[0].lower() + headline[1:]
 
 
 def _converged(facts: Facts) -> bool:

@@ -17,7 +17,7 @@ from flatnorm_xr.show.report.words import number, per_cent, plural
 
 __all__ = ["Picture", "draw_pictures"]
 
-_INCHES = (7.2, 4.4)
+_INCHES, _WIDE = (7.2, 4.4), (9.6, 4.8)
 _DPI = 100
 
 
@@ -52,7 +52,8 @@ def _png(name: str, facts: Facts) -> tuple[str, int, int]:
 
     from flatnorm_xr.show import plots
 
-    figure = Figure(figsize=_INCHES, layout="constrained")
+    inches = _WIDE if name == "modes" else _INCHES
+    figure = Figure(figsize=inches, layout="constrained")
     FigureCanvasAgg(figure)
     if name == "modes":
         plots.modes(facts.solution, diagnosis=facts.diagnosis, ax=list(figure.subplots(1, 2)))
@@ -63,7 +64,7 @@ def _png(name: str, facts: Facts) -> tuple[str, int, int]:
         # a sign that the font lacks is drawn as a box; the tables have it
         warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)
         figure.savefig(buffer, format="png", dpi=_DPI)
-    return _with_few_colours(buffer), round(_INCHES[0] * _DPI), round(_INCHES[1] * _DPI)
+    return _with_few_colours(buffer), round(inches[0] * _DPI), round(inches[1] * _DPI)
 
 
 def _with_few_colours(picture: io.BytesIO) -> str:

@@ -27,7 +27,7 @@ _LINE = 15
 """Height of a name beside the rows."""
 
 _MOST_COLUMN_NAMES = 12
-_LONGEST_NAME = 24
+_LONGEST_NAME = 18
 _MOST_NAMED_UNITS = 40
 """Rows up to which amplifiers are named; above, detectors."""
 
@@ -150,4 +150,9 @@ def _row_names(facts: Facts, *, by_detector: bool) -> tuple[list[str], NDArray[n
 def _names(texts: list[str], at: NDArray[np.floating], room: float) -> list[AxisName]:
     """Choose as many names as there is room for, the same number of rows apart."""
     step = max(1, math.ceil(len(texts) / max(room, 1)))
-    return [AxisName(texts[k][:_LONGEST_NAME], round(float(at[k]), 5)) for k in range(0, len(texts), step)]
+    return [AxisName(_cut(texts[k]), round(float(at[k]), 5)) for k in range(0, len(texts), step)]
+
+
+def _cut(name: str) -> str:
+    """Leave out the middle of a long name: its ends tell it from the others."""
+    return name if len(name) <= _LONGEST_NAME else f"{name[:8]}...{name[-7:]}"

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from flatnorm_xr.flags import SENTENCES, Flag
 from flatnorm_xr.show.report.facts import Facts
 from flatnorm_xr.show.report.words import number, per_cent
 from flatnorm_xr.show.texts import shown
 
-__all__ = ["Cell", "Row", "Table", "all_tables"]
+__all__ = ["Row", "Table", "TableCell", "all_tables"]
 
 MOST_ROWS = 600
 """Rows of tables that say what was left out; more are counted and not listed."""
 
 
 @dataclass(frozen=True)
-class Cell:
+class TableCell:
     """What stands in a cell, and where it leads to."""
 
     text: str
@@ -33,7 +34,7 @@ class Cell:
 class Row:
     """One row; ``anchor`` is its id on the page, ``detector`` the place of the detector it speaks of."""
 
-    cells: Sequence[Cell | str]
+    cells: Sequence[TableCell | str]
     anchor: str = ""
     detector: int | None = None
 
@@ -289,25 +290,22 @@ def _event_text(name: str, value: Any) -> str:
 
 
 def _holes(facts: Facts) -> Table:
-    """Cells without weight by cause: whole exposures first, then whole units, then single cells."""
+    """Cells without weight by cause, what they have in common first: exposures, detectors, units, then single cells."""
     left = facts.cause.copy()
-    rows: list[Row] = []
-    for j in range(left.shape[1]):
-        for value in np.unique(left[:, j][left[:, j] != 0]):
-            if (left[:, j] == value).mean() > 0.5:
-                rows.append(_hole(facts, int(value), exposure=j, n=int((left[:, j] == value).sum())))
-                left[left[:, j] == value, j] = 0
-    for i in range(left.shape[0]):
-        for value in np.unique(left[i][left[i] != 0]):
-            if (left[i] == value).sum() > max(1, 0.5 * left.shape[1]):
-                rows.append(_hole(facts, int(value), unit=i, n=int((left[i] == value).sum())))
-                left[i, left[i] == value] = 0
+    rows = [
+        *_of_exposures(facts, left),
+        *(_of_detectors(facts, left) if facts.by_amplifier else ()),
+        *_of_units(facts, left),
+    ]
     single = np.argwhere(left != 0)
     room = max(MOST_ROWS - len(rows), 0)
-    rows += [_hole(facts, int(left[i, j]), unit=int(i), exposure=int(j), n=1) for i, j in single[:room]]
+    rows += [
+        _hole(int(left[i, j]), _unit_cell(facts, i), _exposure_cell(facts, j), 1, facts.residual[i, j])
+        for i, j in single[:room].tolist()
+    ]
     columns = [
         Column("cause", kind="t"),
-        Column("detector" if not facts.by_amplifier else "detector/amplifier", kind="t"),
+        Column("detector/amplifier" if facts.by_amplifier else "detector", kind="t"),
         Column("exposure", kind="t"),
         Column("cells"),
         Column("residual", "%", "where there is one: ln(background / bgModel)"),
@@ -320,18 +318,58 @@ def _holes(facts: Facts) -> Table:
     return Table("holes", "Cells that were not used", caption, columns, rows[:MOST_ROWS], omitted)
 
 
-def _hole(facts: Facts, flag: int, *, n: int, unit: int | None = None, exposure: int | None = None) -> Row:
-    residual = facts.residual[unit, exposure] if unit is not None and exposure is not None else np.nan
-    where = "most" if n > 1 else ""
-    cells: list[Cell | str] = [
-        Flag(flag).words,
-        where if unit is None else Cell(facts.units[unit], f"#{'unit' if facts.by_amplifier else 'detector'}-{unit}"),
-        where if exposure is None else Cell(facts.exposures[exposure], f"#exposure-{exposure}"),
-        str(n),
-        per_cent(residual),
-        SENTENCES[Flag(flag)],
-    ]
-    return Row(cells)
+def _of_exposures(facts: Facts, left: NDArray[np.uint32]) -> Iterator[Row]:
+    """Take causes that most units have in one exposure out of ``left``, and give a row for each."""
+    for j in range(left.shape[1]):
+        for cause, n in _causes(left[:, j]):
+            if n > max(1, 0.5 * left.shape[0]):
+                yield _hole(cause, "all" if n == left.shape[0] else "most", _exposure_cell(facts, j), n)
+                left[left[:, j] == cause, j] = 0
+
+
+def _of_detectors(facts: Facts, left: NDArray[np.uint32]) -> Iterator[Row]:
+    """Take causes that all amplifiers of a detector share out of ``left``, in most exposures or in one."""
+    for d, label in enumerate(facts.detectors):
+        block = left[facts.rows.starts[d] : facts.rows.starts[d + 1]]
+        if len(block) < 2:
+            continue
+        shared = np.where((block == block[0]).all(axis=0), block[0], 0)
+        detector = TableCell(label, f"#detector-{d}")
+        for cause, n in _causes(shared):
+            where = np.flatnonzero(shared == cause)
+            if n > max(1, 0.5 * left.shape[1]):
+                yield _hole(cause, detector, "all" if n == left.shape[1] else "most", n * len(block))
+            else:
+                yield from (_hole(cause, detector, _exposure_cell(facts, j), len(block)) for j in where.tolist())
+            block[:, where] = 0
+
+
+def _of_units(facts: Facts, left: NDArray[np.uint32]) -> Iterator[Row]:
+    """Take causes that a unit has in most exposures out of ``left``, and give a row for each."""
+    for i in range(left.shape[0]):
+        for cause, n in _causes(left[i]):
+            if n > max(1, 0.5 * left.shape[1]):
+                yield _hole(cause, _unit_cell(facts, i), "all" if n == left.shape[1] else "most", n)
+                left[i, left[i] == cause] = 0
+
+
+def _causes(cells: NDArray[Any]) -> list[tuple[int, int]]:
+    """Causes among some cells, and how many cells have each."""
+    values, counts = np.unique(cells[cells != 0], return_counts=True)
+    return list(zip(values.tolist(), counts.tolist(), strict=True))
+
+
+def _unit_cell(facts: Facts, unit: int) -> TableCell:
+    return TableCell(facts.units[unit], f"#{'unit' if facts.by_amplifier else 'detector'}-{unit}")
+
+
+def _exposure_cell(facts: Facts, exposure: int) -> TableCell:
+    return TableCell(facts.exposures[exposure], f"#exposure-{exposure}")
+
+
+def _hole(cause: int, unit: TableCell | str, exposure: TableCell | str, n: int, residual: float = np.nan) -> Row:
+    flag = Flag(cause)
+    return Row([flag.words, unit, exposure, str(n), per_cent(residual), SENTENCES[flag]])
 
 
 def _files(facts: Facts) -> Table | None:
@@ -352,7 +390,7 @@ def _files(facts: Facts) -> Table | None:
         rows.append(
             Row(
                 [
-                    Cell(shown(path, longest=300), file_link(path)),
+                    TableCell(shown(path, longest=300), file_link(path)),
                     _few(facts.exposures[j] for j in exposures),
                     _few(facts.detectors[d] for d in detectors),
                     str(len(cells)),
@@ -404,7 +442,7 @@ def _tests(facts: Facts) -> Table:
         Column("test", kind="t"),
         Column("p"),
         Column("p, adjusted", help="Holm, for the number of tests"),
-        Column("result", kind="t"),
+        Column("outcome", kind="t"),
         Column("finding", kind="w"),
     ]
     caption = f"Is background = G E true? A test fails when its adjusted p is below {number(alpha)}."
