@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from flatnorm_xr.cli.console import say, show_table, state
+from flatnorm_xr.show.texts import shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,5 +42,5 @@ def _line(row: pd.Series[Any], columns: list[str]) -> list[str]:
         elif name in ("size", "stderr"):
             words.append(f"{100 * value:{'+' if name == 'size' else ''}.3g} %")
         else:
-            words.append(str(value))
+            words.append(shown(value, longest=60))
     return words

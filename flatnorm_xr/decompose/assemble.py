@@ -242,6 +242,8 @@ def described(
         solution = solution.assign({name: ("group", values) for name, values in figures.items()})
     solution = _with_corrections(solution, groups, fits)
     solution = stamp(solution, units=level_units(solution["background"].attrs.get("units")))
+    if keywords["model"] == "log-link":  # whose levels may be below zero
+        solution["residual"].attrs["long_name"] = "background / bgModel - 1"
     floor = f"by {keywords['floor_by']}" if keywords["floor_by"] is not None else f"{attrs.get('floor', 0.0):.3g}"
     if keywords["floor"] == "estimate":
         floor += ", estimated"

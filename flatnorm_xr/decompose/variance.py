@@ -11,7 +11,7 @@ from flatnorm_xr.decompose.connectivity import Components, connect
 from flatnorm_xr.decompose.covariance import fitted_variance
 from flatnorm_xr.decompose.groups import join_groups, split_groups
 from flatnorm_xr.decompose.sweeps import NormalEquations
-from flatnorm_xr.errors import FlatnormError
+from flatnorm_xr.errors import FlatnormError, offenders
 
 __all__ = ["as_fitted", "cell_variance", "check_solution", "check_whole", "pulls", "residual_variance"]
 
@@ -33,6 +33,15 @@ def check_solution(solution: xr.Dataset, caller: str, *, needs: tuple[str, ...] 
     if absent:
         msg = f"{caller}: the dataset has no {', '.join(absent)}: it was not solved; pass what solve returns"
         raise FlatnormError(msg)
+    if "exposure_group" in solution.coords:
+        known = solution["group"].values.tolist() if "group" in solution["G"].dims else []
+        absent = [label for label in np.unique(solution["exposure_group"].values).tolist() if label not in known]
+        if absent:
+            which = offenders(absent)
+            msg = (
+                f"{caller}: group {which} was selected away, but not its exposures; select these too, groups by a list"
+            )
+            raise FlatnormError(msg)
     lost = {"detector", "exposure"} - {str(dim) for dim in solution["residual"].dims}
     if lost or solution["residual"].size == 0:
         msg = f"{caller}: the solution has no {' and no '.join(sorted(lost)) or 'cells'}; select with a list of labels"

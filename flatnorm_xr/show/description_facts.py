@@ -88,7 +88,7 @@ def _values_of(ds: xr.Dataset, unloaded: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _text_attributes(ds: xr.Dataset) -> dict[str, Any]:
-    return {name: str(ds.attrs[name]) for name in ("title", "verdict") if ds.attrs.get(name)}
+    return {name: ds.attrs[name] for name in ("title", "verdict") if isinstance(ds.attrs.get(name), str)}
 
 
 def title_of(facts: Facts) -> str:
@@ -128,7 +128,7 @@ def warnings_from(facts: Facts) -> tuple[str, ...]:
         failed = [group for group, done in converged.items() if not done]
         if failed:
             warnings.append(f"the solver did not converge in group {offenders(failed)}")
-    elif not converged:
+    elif not np.all(converged):
         warnings.append("the solver did not converge")
     if "connected sets" in values:
         sets = values["connected sets"]

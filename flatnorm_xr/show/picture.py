@@ -30,6 +30,10 @@ _LABELS = {"exposure": "exposure", "detector": "detector", "group": "group"}
 """Options that name a label, and the coordinate it is a label of."""
 
 
+class NotDrawnError(FlatnormError):
+    """The dataset does not have what a picture shows."""
+
+
 def write_picture(
     ds: xr.Dataset, name: str, path: str | os.PathLike[str], *, overwrite: bool = False, **options: Any
 ) -> Path:
@@ -104,7 +108,7 @@ def write_pictures(
     Raises
     ------
     FlatnormError
-        An option that no picture has, or a file that exists.
+        An option that no picture has, a file that exists, or one that cannot be written.
     """
     unknown = set(options).difference(*(picture_options(name) for name in PICTURES))
     if unknown:
@@ -124,7 +128,7 @@ def write_pictures(
             theirs = {key: value for key, value in options.items() if key in picture_options(name)}
             try:
                 written[name] = write_picture(ds, name, target / f"{name}.png", overwrite=overwrite, **theirs)
-            except FlatnormError as error:
+            except NotDrawnError as error:
                 skipped[name] = str(error)
     if new and not written:
         target.rmdir()
@@ -180,7 +184,10 @@ def _drawn(ds: xr.Dataset, name: str, options: dict[str, Any]) -> Iterator[Figur
     before = set(plt.get_fignums())
     try:
         with plt.ioff():
-            getattr(plots, name)(ds, **options)
+            try:
+                getattr(plots, name)(ds, **options)
+            except FlatnormError as error:
+                raise NotDrawnError(str(error)) from error
             yield plt.gcf()
     finally:
         for number in set(plt.get_fignums()) - before:

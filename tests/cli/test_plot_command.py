@@ -181,3 +181,15 @@ def test_what_is_no_solution_is_one_line_and_leaves_nothing(flatnorm, run, tmp_p
     assert err.count("\n") == 1
     assert "internal" not in err
     assert not target.exists()
+
+
+def test_a_picture_that_cannot_be_written_is_no_picture_that_cannot_be_drawn(flatnorm, run, tmp_path, monkeypatch):
+    from matplotlib.figure import Figure
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Figure, "savefig", full)
+    status, out, err = flatnorm("plot", "all", run, "-o", tmp_path / "pictures")
+    assert (status, out) == (2, "")
+    assert "No space left on device" in err

@@ -136,6 +136,7 @@ def broken():
     yield sol.assign(E=sol.E.astype(str))
     yield sol.drop_vars("quality").assign_attrs(rms_residual="small", converged="perhaps", iterations=None)
     yield sol.assign_attrs(camera=3, weights=["x"], gauge=None, method={"a": 1}, verdict=object())
+    yield sol.assign_attrs(title=np.ones(2), verdict=np.ones(2), converged=np.ones(2))
     yield sol.isel(exposure=0)
     yield sol.drop_vars("background")
     yield sol.assign(component=sol.component.astype(float) * np.nan)

@@ -170,7 +170,7 @@ def test_tables_have_every_unit_and_exposure_once_with_its_numbers(ragged: xr.Da
 def test_every_hole_is_in_the_table_of_holes(ragged: xr.Dataset, tmp_path: Path) -> None:
     page = Page(written(ragged, tmp_path))
     rows = {(row[0], row[1], row[2], row[3]) for row in page.rows["holes"][1:]}
-    assert rows == {("not measured", "2/C02", "most", "6"), ("non positive", "1/C00", "104", "1")}
+    assert rows == {("not measured", "2/C02", "all", "6"), ("non positive", "1/C00", "104", "1")}
 
 
 def test_groups_have_columns_of_their_own(tmp_path: Path) -> None:
@@ -408,3 +408,66 @@ def test_tables_name_what_they_leave_out(monkeypatch: pytest.MonkeyPatch, ragged
     monkeypatch.setattr(tables, "MOST_ROWS", 1)
     holes = all_tables(Facts(ragged, fx.diagnose(ragged)))["holes"]
     assert (len(holes.rows), holes.omitted) == (1, 1)
+
+
+def test_a_log_link_says_what_its_residuals_are(tmp_path: Path) -> None:
+    ds = fx.simulate(n_detectors=6, n_exposures=8, noise=0.05, seed=1)
+    solution = fx.solve(ds, model="log-link", weights="uniform")
+    np.testing.assert_allclose(solution.residual, solution.background / solution.bgModel - 1, atol=1e-12)
+    assert solution.residual.attrs["long_name"] == "background / bgModel - 1"
+    text = written(solution, tmp_path)
+    assert "background / bgModel - 1: one row" in text
+    assert numbers_of(text)["logarithmic"] is False
+
+
+def test_spread_and_mean_are_those_of_one_group() -> None:
+    ds = fx.simulate(n_detectors=4, n_amplifiers=1, n_exposures=8, noise=0, photon_noise=False, seed=3)
+    ds = ds.assign_coords(lamp=("exposure", ["a", "b"] * 4))
+    ds.background[2, :, ::2] *= 1.1
+    solution = fx.solve(ds, by="lamp")
+    (detectors, *_) = all_tables(Facts(solution, fx.diagnose(solution))).values()
+    heads = [column.name for column in detectors.columns]
+    assert [row.cells[heads.index("spread")] for row in detectors.rows] == [""] * 4
+    means = [float(str(row.cells[heads.index("mean G, a")])) for row in detectors.rows]
+    np.testing.assert_allclose(means, solution.G.sel(group="a").values[:, 0], rtol=1e-6)
+
+
+def test_a_detector_that_was_lost_is_one_row(says: Callable[..., Any]) -> None:
+    ds = fx.simulate(n_detectors=4, n_amplifiers=3, n_exposures=6, seed=3)
+    level = ds.background.copy(deep=True)
+    level[1], level[2, :, 4] = np.nan, np.nan
+    with says("no usable level"):
+        solution = fx.solve(ds.assign(background=level))
+    holes = all_tables(Facts(solution, fx.diagnose(solution)))["holes"]
+    told = {tuple(getattr(cell, "text", cell) for cell in row.cells[:4]) for row in holes.rows}
+    assert told == {("not measured", "2", "all", "18"), ("not measured", "3", "105", "3")}
+
+
+def test_parts_of_a_solution_that_say_nothing_are_refused_or_told(clean: xr.Dataset, tmp_path: Path) -> None:
+    unused = clean.assign(weight=clean.weight.where(clean.exposure != 103, 0.0)).isel(exposure=[2])
+    assert "Nothing to use" in written(unused, tmp_path)
+    grouped = fx.solve(
+        fx.simulate(n_detectors=5, n_exposures=8).assign_coords(lamp=("exposure", list("aabbaabb"))), by="lamp"
+    )
+    for part in (grouped.isel(group=[1]), grouped.isel(group=1)):
+        with pytest.raises(fx.FlatnormError, match=r"^report: group a.* was selected away, but not its exposures"):
+            fx.report(part, tmp_path / "x.html")
+    whole = grouped.sel(exposure=grouped.exposure_group == "b").isel(group=[1])
+    assert fx.report(whole, tmp_path / "b.html").exists()
+
+
+@pytest.mark.parametrize("text", ["[" * 994 + "]" * 994, '{"a": 1, "a": 1e400}', "\udc80", "{}, {}"])
+def test_attributes_stand_as_the_file_has_them(clean: xr.Dataset, tmp_path: Path, text: str) -> None:
+    solution = clean.assign_attrs(comment=text, iterations="\udc80")
+    solution["E"].attrs["units"] = "adu\x1b\udc80"
+    page = written(solution, tmp_path)
+    shown_text = shown(text, longest=20_000).replace("&", "&amp;").replace('"', "&#34;").replace(", &#34;", ",\n&#34;")
+    assert f">{shown_text}</dd>" in page
+
+
+def test_longer_labels_keep_what_tells_them_apart(tmp_path: Path) -> None:
+    ds = fx.simulate(n_detectors=3, n_exposures=4, seed=1)
+    ds = ds.assign_coords(exposure=[f"the-same-beginning-of-a-name-{k}" for k in range(4)])
+    facts = Facts(solved := fx.solve(ds), fx.diagnose(solved))
+    names = [name.text for name in draw_residuals(facts, by_detector=False).column_names]
+    assert len(set(names)) == 4

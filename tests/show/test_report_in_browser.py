@@ -15,6 +15,7 @@ import xarray as xr
 
 import flatnorm_xr as fx
 from flatnorm_xr.flags import SENTENCES, Flag
+from flatnorm_xr.show.report import page as report_page
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (pip install playwright)")
 
@@ -290,3 +291,45 @@ def test_every_word_can_be_read_and_everything_has_a_name(look: Callable[..., An
     assert levels[0] == "H1"
     assert levels.count("H1") == 1
     assert page.evaluate("document.documentElement.lang") == "en"
+
+
+def test_units_keep_their_names_where_rows_are_detectors(
+    look: Callable[..., Any], solution: xr.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report_page, "MOST_CELLS", 10)
+    page = look(fx.report(solution, tmp_path / "run.html"))
+    page.select_option("#variable", label="rms residual [%]")
+    page.select_option("#variable", label="G")
+    titles = page.locator("#plane rect[data-u] title").all_text_contents()
+    assert [title.split(":")[0] for title in titles[:4]] == ["1/C00", "1/C01", "1/C02", "2/C00"]
+    assert len(titles) == 17
+    page.mouse.move(*cell_of(page, 1, 4, rows=6, columns=8))
+    assert page.locator("#cell").text_content().startswith("2, exposure 105; ")
+
+
+def test_labels_that_are_numbers_sort_as_numbers(look: Callable[..., Any], tmp_path: Path) -> None:
+    ds = fx.simulate(n_detectors=3, n_exposures=4, seed=1).assign_coords(exposure=[5, -2, 30, -10])
+    page = look(fx.report(fx.solve(ds), tmp_path / "run.html"))
+    page.locator("#exposures thead button").first.click()
+    assert page.locator("#exposures tbody th").all_text_contents() == ["-10", "-2", "5", "30"]
+
+
+def test_all_of_it_is_printed(look: Callable[..., Any], path: Path) -> None:
+    page = look(path)
+    page.emulate_media(media="print")
+    boxes = "Array.from(document.querySelectorAll('.scroll'), (box) => [box.scrollHeight, box.clientHeight])"
+    sizes = page.evaluate(boxes)
+    assert len(sizes) > 4
+    assert all(whole <= seen + 1 for whole, seen in sizes)
+    assert page.locator("#residuals .tools").is_hidden()
+
+
+def test_residuals_can_be_copied(look: Callable[..., Any], path: Path, solution: xr.Dataset) -> None:
+    page = look(path)
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.locator("#copy-residuals").click()
+    page.get_by_text("Copied").wait_for()
+    lines = [line.split("\t") for line in page.evaluate("navigator.clipboard.readText()").split("\n")]
+    assert lines[0] == ["residual [%]", *map(str, solution.exposure.values)]
+    told = np.array([[float(text or "nan") for text in line[1:]] for line in lines[1:]])
+    np.testing.assert_allclose(told, 100 * solution.residual.values[solution.exists.values], rtol=1e-6)

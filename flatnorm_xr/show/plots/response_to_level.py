@@ -142,6 +142,8 @@ class _Cells(NamedTuple):
         number = np.broadcast_to(np.arange(level.shape[0]).reshape(-1, *[1] * (level.ndim - 1)), level.shape)
         weight = ds["weight"].transpose(*dims).values
         names = [plain(label) for label in ds["detector"].values]
+        if len(set(names)) < len(names):  # long labels that differ only where they are cut
+            names = [f"{name} ({k + 1})" for k, name in enumerate(names)]
         flags = ds["quality"].transpose(*dims).values
         rejected = ((flags & np.uint32(REJECTED)) != 0) & ((flags & np.uint32(Flag.REJECTED_EXPOSURE)) == 0)
         used = weight > 0

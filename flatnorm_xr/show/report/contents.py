@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +36,7 @@ class Page:
     plane: PlaneDrawing
     image: ResidualImage
     matrix_words: str
+    residual_words: str
     pictures: list[Picture]
     not_drawn: list[str]
     tables: list[Table]
@@ -75,6 +76,7 @@ def make_page(facts: Facts, image: ResidualImage) -> Page:
             f"Residuals of {plural(image.rows, 'row')} by {plural(image.columns, 'exposure')}, rms {rms:.3g} %, "
             f"{int(facts.unused.sum())} cells without weight"
         ),
+        residual_words=facts.residual_words,
         pictures=pictures,
         tables=list(all_tables(facts).values()),
         not_drawn=[shown(line) for line in missing],
@@ -104,15 +106,10 @@ def _provenance(solution: xr.Dataset) -> list[tuple[str, str]]:
 
 
 def _attribute(value: Any) -> str:
-    """Write an attribute; JSON is laid out, one entry of a list or dict a line."""
+    """Write an attribute as the file has it; a list of objects or an object, one entry a line."""
     text = str(value)
-    if len(text) < _LONGEST_ATTRIBUTE and text[:1] in ("{", "["):
-        try:
-            parsed = json.loads(text)
-        except (ValueError, RecursionError):
-            return shown(text, longest=_LONGEST_ATTRIBUTE)
-        if isinstance(parsed, dict):
-            text = "\n".join(f"{name}: {json.dumps(entry, ensure_ascii=False)}" for name, entry in parsed.items())
-        elif isinstance(parsed, list):
-            text = "\n".join(json.dumps(entry, ensure_ascii=False) for entry in parsed)
+    if text[:1] == "[":
+        text = text.replace("}, {", "},\n{")
+    elif text[:1] == "{":
+        text = re.sub(', (?="[^"]*": )', ",\n", text)
     return shown(text, longest=_LONGEST_ATTRIBUTE)

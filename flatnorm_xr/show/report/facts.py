@@ -144,6 +144,16 @@ class Facts:
         return _rms(self.residual, self.weight, axis=0)
 
     @cached_property
+    def level_units(self) -> str:
+        """Units of the levels."""
+        return shown(self.solution["E"].attrs.get("units", "adu"), longest=40)
+
+    @cached_property
+    def residual_words(self) -> str:
+        """What the residual is."""
+        return shown(self.solution["residual"].attrs.get("long_name", "ln(background / bgModel)"), longest=80)
+
+    @cached_property
     def E(self) -> Array:
         """Levels of the exposures."""
         values: Array = self.solution["E"].values
@@ -163,6 +173,15 @@ class Facts:
     def G_stderr(self) -> Array | None:
         """Standard errors of the responses, (units, groups)."""
         return self.of_units("G_stderr") if "G_stderr" in self.solution else None
+
+    @cached_property
+    def detector_G(self) -> Array:
+        """Geometric mean of G over the amplifiers of each detector, (detectors, groups); NaN where none is known."""
+        known, starts = np.isfinite(self.G), self.rows.starts[:-1]
+        number = np.add.reduceat(known, starts, axis=0, dtype=int)
+        total = np.add.reduceat(np.where(known, np.log(np.where(known, self.G, 1.0)), 0.0), starts, axis=0)
+        mean: Array = np.exp(np.divide(total, number, out=np.full(total.shape, np.nan), where=number > 0))
+        return mean
 
     @cached_property
     def paths(self) -> NDArray[Any] | None:

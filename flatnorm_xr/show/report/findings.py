@@ -53,6 +53,8 @@ def judge(facts: Facts) -> Verdict:
     found: str = facts.diagnosis.attrs["verdict"]
     if not np.isfinite(facts.E).any() or not np.isfinite(facts.G).any():
         return Verdict("bad", "Nothing to use", "No exposure or no unit has a usable level, so there is no E and no G.")
+    if not (facts.weight > 0).any():
+        return Verdict("bad", "Nothing to use", "No cell of this part of a solution was used in the fit.")
     rms = with_mmag(float(np.sqrt(np.average(np.nan_to_num(facts.residual) ** 2, weights=facts.weight))))
     causes = set(filter(None, str(facts.diagnosis.attrs.get("causes", "")).split(", ")))
     if causes - _left_out(facts):
@@ -109,7 +111,7 @@ def _unchecked(facts: Facts) -> bool:
 
 def _solver(facts: Facts) -> Iterator[Finding]:
     if not _converged(facts):
-        number_of = facts.solution.attrs.get("iterations", "some")
+        number_of = shown(facts.solution.attrs.get("iterations", "some"), longest=20)
         text = f"It stopped after {number_of} iterations; E and G are less certain than told."
         yield Finding("The solver did not converge", text, "#pictures")
     if _unchecked(facts):
@@ -286,7 +288,7 @@ def _extremes(facts: Facts) -> Iterator[Finding]:
     text = f"{facts.units[unit]}: G = {number(facts.G[unit, group], 6)}."
     yield Finding("The response farthest from the mean", text, "#units", grave=False)
     brightest = int(np.nanargmax(facts.E))
-    units = facts.solution["E"].attrs.get("units", "adu")
+    units = facts.level_units
     text = f"{facts.exposures[brightest]}: E = {number(facts.E[brightest], 7)} {units}."
     yield Finding("The brightest exposure", text, "#exposures", grave=False)
 

@@ -78,21 +78,23 @@ def report(
     from flatnorm_xr.archive.atomic import whole_file
     from flatnorm_xr.decompose.structure import diagnose
     from flatnorm_xr.decompose.variance import check_solution
+    from flatnorm_xr.model.validate import validate
     from flatnorm_xr.show.report.facts import Facts
 
     target = Path(path)
     if target.suffix.lower() not in (".html", ".htm"):
         msg = f"report: {target} does not end in .html; what is written is HTML"
         raise FlatnormError(msg)
-    check_solution(solution, "report", needs=("background", "bgModel"))
+    check_solution(solution, "report", needs=("background", "bgModel", "quality"))
+    validate(solution, caller="report")
     solution = solution.compute()
     facts = Facts(solution, diagnose(solution) if diagnosis is None else _checked(diagnosis, solution))
     by_detector = facts.by_amplifier and facts.residual.size > MOST_CELLS
     text = _written(facts, by_detector=by_detector)
-    if facts.by_amplifier and not by_detector and len(text.encode()) > LARGEST:
+    if facts.by_amplifier and not by_detector and len(text) > LARGEST:
         text = _written(facts, by_detector=True)
     with whole_file(target, overwrite=overwrite, caller="report") as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
     return target
 
 

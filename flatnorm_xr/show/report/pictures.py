@@ -82,8 +82,7 @@ def _spread(values: Any) -> str:
 
 
 def _E(facts: Facts) -> str:
-    units = facts.solution["E"].attrs.get("units", "adu")
-    return f"Level E of {plural(len(facts.exposures), 'exposure')}, {_spread(facts.E)} {units}."
+    return f"Level E of {plural(len(facts.exposures), 'exposure')}, {_spread(facts.E)} {facts.level_units}."
 
 
 def _G(facts: Facts) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -100,8 +99,7 @@ def draw_plane(facts: Facts) -> PlaneDrawing:
         ]
         x, y, width, height = frame.place(frames[d])
         font = min(1.3 * width / max(len(name), 1), 0.34 * height, _LARGEST_NAME)
-        known = response[units][np.isfinite(response[units])]
-        words = f"detector {name}, mean G {short(float(known.mean()) if known.size else math.nan)}"
+        words = f"detector {name}, mean G {short(facts.detector_G[d, 0])}"
         shown = name if font >= _SMALLEST_NAME else ""
         outlines.append(Outline(d, shown, x, y, width, height, round(font, 1), words, shapes))
     size = round((right - left) * scale, 1), round((top - bottom) * scale, 1)

@@ -72,7 +72,7 @@ def draw_residuals(facts: Facts, *, by_detector: bool) -> ResidualImage:
     """Colour every cell by its residual, and those without weight by the cause."""
     values, causes = residual_rows(facts, by_detector=by_detector)
     limit = residual_limit(values[np.isfinite(values) & (causes == 0)])
-    png, colours, legend = _painted(values, causes, limit)
+    png, colours, legend = _painted(values, causes, limit, counted=facts.cause)
     rows, columns = values.shape
     height = int(np.clip(rows * _ROW, _LOWEST, max(_HIGH, _THIN_ROW * rows)))
     names, middles = _row_names(facts, by_detector=by_detector)
@@ -95,22 +95,27 @@ def residual_rows(facts: Facts, *, by_detector: bool) -> tuple[NDArray[np.float6
     """Give residuals and causes of weight zero, (rows, exposures).
 
     A row is a unit, or with ``by_detector`` a detector: the mean residual of its amplifiers in the fit, and where none
-    is, the cause of one of them.
+    is, the cause that most of them have.
     """
     values, causes = facts.residual, facts.cause
     if not by_detector:
         return values, causes
     used, starts = facts.weight > 0, facts.rows.starts[:-1]
-    number = np.add.reduceat(used, starts, axis=0)
+    number = np.add.reduceat(used, starts, axis=0, dtype=int)
     total = np.add.reduceat(np.where(used, np.nan_to_num(values), 0.0), starts, axis=0)
     mean = np.divide(total, number, out=np.full(total.shape, np.nan), where=number > 0)
-    return mean, np.where(number == 0, np.maximum.reduceat(causes, starts, axis=0), np.uint32(0))
+    found = np.unique(causes[causes != 0])
+    most, leading = np.zeros(number.shape, dtype=int), np.zeros(number.shape, dtype=np.uint32)
+    for cause in found:
+        having = np.add.reduceat(causes == cause, starts, axis=0, dtype=int)
+        leading, most = np.where(having > most, cause, leading), np.maximum(having, most)
+    return mean, np.where(number == 0, leading, np.uint32(0))
 
 
 def _painted(
-    values: NDArray[np.float64], causes: NDArray[np.uint32], limit: float
+    values: NDArray[np.float64], causes: NDArray[np.uint32], limit: float, *, counted: NDArray[np.uint32]
 ) -> tuple[str, list[str], list[LegendEntry]]:
-    """Paint one pixel a cell; give the image, the colours of residuals, and those of causes."""
+    """Paint one pixel a cell; give the image, the colours of residuals, and those of causes, counted in all cells."""
     from matplotlib.colors import to_hex
 
     colours = ramp("RdBu_r")
@@ -123,7 +128,7 @@ def _painted(
         colour = HOLE if k < 0 else to_hex(SOLID[k])
         pixels[cells] = len(palette)
         palette.append(colour)
-        legend.append(LegendEntry(colour, flag.words, int(cells.sum())))
+        legend.append(LegendEntry(colour, flag.words, int((counted == np.uint32(flag)).sum())))
     return _png(pixels, palette), colours, legend
 
 

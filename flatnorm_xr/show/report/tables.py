@@ -80,8 +80,11 @@ def _detectors(facts: Facts) -> Table:
         Column("detector", kind="t"),
         *_detector_names(facts)[0],
         Column("amplifiers", help="usable of all"),
-        Column("mean G", help="geometric mean of G over the amplifiers"),
-        Column("spread", "%", "largest over smallest G of its amplifiers, less 1"),
+        *(
+            Column(f"mean G{group}", help="geometric mean of G over the amplifiers")
+            for group in [f", {group}" for group in facts.groups] or [""]
+        ),
+        Column("spread", "%", "largest over smallest G of its amplifiers, less 1; of groups the largest"),
         Column("rms residual", "%"),
         Column("unused cells", help="without weight in the fit"),
         Column("flags", kind="w"),
@@ -92,7 +95,6 @@ def _detectors(facts: Facts) -> Table:
         units = slice(facts.rows.starts[d], facts.rows.starts[d + 1])
         G = facts.G[units]
         usable = np.isfinite(G).any(axis=1)
-        known = G[np.isfinite(G)]
         weight, rms = facts.weight[units], facts.unit_rms[units]
         total = weight.sum(axis=1)
         pooled = np.sqrt(np.nansum(total * rms**2) / total.sum()) if total.sum() > 0 else np.nan
@@ -102,8 +104,8 @@ def _detectors(facts: Facts) -> Table:
                     label,
                     *(column[d] for column in names),
                     f"{usable.sum()} of {usable.size}",
-                    number(np.exp(np.mean(np.log(known))) if known.size else np.nan, 7),
-                    per_cent(known.max() / known.min() - 1) if known.size > 1 else "",
+                    *(number(mean, 7) for mean in facts.detector_G[d]),
+                    per_cent(_spread(G)),
                     per_cent(pooled),
                     str(int(facts.unused[units].sum())),
                     _flags(facts.quality[units]),
@@ -114,6 +116,12 @@ def _detectors(facts: Facts) -> Table:
         )
     caption = "One row a detector. A click on the focal plane leads here."
     return Table("detectors", "Detectors", caption, columns, rows)
+
+
+def _spread(G: NDArray[np.float64]) -> float:
+    """Largest over smallest G of the amplifiers of a detector, less 1; of groups the largest. NaN for one amplifier."""
+    known = [column[np.isfinite(column)] for column in G.T]
+    return max((float(some.max() / some.min() - 1) for some in known if some.size > 1), default=np.nan)
 
 
 def _detector_names(facts: Facts) -> tuple[list[Column], list[list[str]]]:
@@ -202,7 +210,7 @@ _OF_EXPOSURE = (
 
 
 def _exposures(facts: Facts) -> Table:
-    units = str(facts.solution["E"].attrs.get("units", "adu"))
+    units = facts.level_units
     known = [row for row in _OF_EXPOSURE if _says_something(facts, row[0])]
     columns = [
         Column("exposure", kind="t"),

@@ -9,6 +9,7 @@
   // tables: sort, filter, copy
   const bare = (cell) => cell.textContent.trim();
   const asNumber = (text) => (text === "" ? NaN : parseFloat(text));
+  const isNumber = (text) => /^[-+]?\d+(\.\d+)?$/.test(text);
   const natural = new Intl.Collator("en", { numeric: true });
 
   for (const table of all("table.sortable")) {
@@ -27,7 +28,8 @@
       rows.sort((a, b) => {
         const [x, y] = [keys.get(a), keys.get(b)];
         if (empty(x) || empty(y)) return empty(x) - empty(y);  // what is not known stays last either way
-        return (numeric ? x - y : natural.compare(x, y)) * (down ? -1 : 1);
+        const both = numeric || (isNumber(x) && isNumber(y));
+        return (both ? x - y : natural.compare(x, y)) * (down ? -1 : 1);
       });
       body.append(...rows);
     };
@@ -177,6 +179,7 @@
   const output = document.getElementById("cell");
   const [nRows, nColumns] = [numbers.rows.length, numbers.exposures.length];
   const MMAG = 2500 / Math.LN10;
+  const logarithm = (value) => (numbers.logarithmic ? value : Math.log1p(value));
   let at = [0, 0];
   let kept = false;
 
@@ -190,11 +193,11 @@
     const value = residual[cell];
     const parts = [`${numbers.rows[row]}, exposure ${numbers.exposures[column]}`];
     parts.push(Number.isFinite(value)
-      ? `residual ${(100 * value).toPrecision(5)} % = ${(MMAG * value).toPrecision(4)} mmag`
+      ? `residual ${(100 * value).toPrecision(5)} % = ${(MMAG * logarithm(value)).toPrecision(4)} mmag`
       : "no residual");
     const model = numbers.G && numbers.G[numbers.groupOf[column]][row] * numbers.E[column];
     if (model && Number.isFinite(value)) {
-      parts.push(`level ${(model * Math.exp(value)).toPrecision(7)} ${numbers.levelUnits}, model ${model.toPrecision(7)} ${numbers.levelUnits}`);
+      parts.push(`level ${(model * Math.exp(logarithm(value))).toPrecision(7)} ${numbers.levelUnits}, model ${model.toPrecision(7)} ${numbers.levelUnits}`);
     }
     const set = flagsOf(cell);
     for (const [flag, words] of Object.entries(numbers.flagWords)) if (set & Number(flag)) parts.push(words);
