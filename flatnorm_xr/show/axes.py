@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
 from flatnorm_xr.errors import FlatnormError
+from flatnorm_xr.show.looks import MMAG_PER_PERCENT
 from flatnorm_xr.show.texts import shown
 
 if TYPE_CHECKING:
@@ -18,10 +19,12 @@ __all__ = [
     "Rows",
     "axis_label",
     "choose_axes",
+    "mmag_axis",
     "name_columns",
     "name_height",
     "name_rows",
     "plain",
+    "residual_label",
     "rows_of",
     "separate",
     "side_by_side",
@@ -180,3 +183,14 @@ def axis_label(array: xr.DataArray) -> str:
     """Long name and units."""
     name, units = array.attrs.get("long_name", array.name), array.attrs.get("units")
     return plain(f"{name} [{units}]" if units and units != "1" else name)
+
+
+def residual_label(residual: xr.DataArray) -> str:
+    """Words of an axis of residuals in per cent; those of a log link are no logarithms."""
+    return f"residual, {plain(residual.attrs.get('long_name', 'ln(background / bgModel)'))} [%]"
+
+
+def mmag_axis(axes: Axes, *, side: Literal["left", "right"]) -> None:
+    """Set mmag beside an axis of residuals in per cent, upright."""
+    mmag = axes.secondary_yaxis(side, functions=(lambda p: p * MMAG_PER_PERCENT, lambda m: m / MMAG_PER_PERCENT))
+    mmag.set_ylabel("2.5 log10(background / bgModel) [mmag]")

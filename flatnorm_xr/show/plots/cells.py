@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from flatnorm_xr.errors import FlatnormError
 from flatnorm_xr.flags import WITHOUT_WEIGHT
 from flatnorm_xr.model.validate import validate
-from flatnorm_xr.show.axes import Rows, axis_label, choose_axes, plain, rows_of, table
-from flatnorm_xr.show.looks import MMAG_PER_PERCENT, WIDE, residual_limit
+from flatnorm_xr.show.axes import Rows, axis_label, choose_axes, mmag_axis, residual_label, rows_of, table
+from flatnorm_xr.show.looks import WIDE, residual_limit
 from flatnorm_xr.show.plots.matrix import Matrix, draw_matrix, extend_of, matrix_size, quality_of
 from flatnorm_xr.show.requirements import require, require_dims
 
@@ -145,14 +145,11 @@ def residual(
         norm=Normalize(-limit, limit),
         cmap=cmap,
         extend=extend_of(percent, -limit, limit),
-        label=f"residual, {plain(solution['residual'].attrs.get('long_name', 'ln(background / bgModel)'))} [%]",
+        label=residual_label(solution["residual"]),
         line_colour="black",
         bar_gap=0.9,
     )
-    mmag = drawn.colorbar.ax.secondary_yaxis(
-        "left", functions=(lambda p: p * MMAG_PER_PERCENT, lambda m: m / MMAG_PER_PERCENT)
-    )
-    mmag.set_ylabel("2.5 log10(background / bgModel) [mmag]")
+    mmag_axis(drawn.colorbar.ax, side="left")
     return drawn
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from flatnorm_xr.errors import FlatnormError
 from flatnorm_xr.flags import Flag
-from flatnorm_xr.show.axes import axis_label, plain
+from flatnorm_xr.show.axes import axis_label, plain, residual_label
 from flatnorm_xr.show.looks import WIDE, residual_limit
 from flatnorm_xr.show.plots.matrix import extend_of
 from flatnorm_xr.show.plots.selection import is_flags
@@ -110,7 +110,7 @@ def scale_of(
 
 def _label(array: xr.DataArray, gauge: str, residual: bool) -> str:
     if residual:
-        return f"residual, {plain(array.attrs.get('long_name', 'ln(background / bgModel)'))} [%]"
+        return residual_label(array)
     gauge = plain(gauge).partition(" (")[0]
     return "\n".join([axis_label(array), *textwrap.wrap(gauge, 50, max_lines=2, placeholder=" ...")])
 

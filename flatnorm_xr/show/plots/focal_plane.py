@@ -10,8 +10,8 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from flatnorm_xr.model.schema import COORDINATES, VARIABLES, attributes_of
-from flatnorm_xr.show.axes import axis_label, choose_axes, plain, rows_of, size_inches, table
-from flatnorm_xr.show.looks import COLOURS, HATCHES, HOLE, MMAG_PER_PERCENT, SMALLEST_HATCHED
+from flatnorm_xr.show.axes import axis_label, choose_axes, mmag_axis, plain, rows_of, size_inches, table
+from flatnorm_xr.show.looks import COLOURS, HATCHES, HOLE, SMALLEST_HATCHED
 from flatnorm_xr.show.places import Places, places_of
 from flatnorm_xr.show.plots.colour_scale import Category, Scale, categories_of, scale_of
 from flatnorm_xr.show.plots.selection import chosen_array
@@ -223,10 +223,7 @@ def _colour_bar(axes: Axes, drawn: PolyCollection, scale: Scale) -> Colorbar:
     beside = axes.inset_axes((gap, 0, 0.2, 1), transform=blended_transform_factory(edge, axes.transAxes))
     bar = figure.colorbar(drawn, cax=beside, extend=scale.extend, label=scale.label)
     if scale.in_percent:
-        mmag = bar.ax.secondary_yaxis(
-            "left", functions=(lambda p: p * MMAG_PER_PERCENT, lambda m: m / MMAG_PER_PERCENT)
-        )
-        mmag.set_ylabel("2.5 log10(background / bgModel) [mmag]")
+        mmag_axis(bar.ax, side="left")
     return bar
 
 

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from flatnorm_xr.decompose.variance import cell_variance
 from flatnorm_xr.errors import FlatnormError, offenders
 from flatnorm_xr.flags import REJECTED, Flag
-from flatnorm_xr.show.axes import axis_label, choose_axes, plain
-from flatnorm_xr.show.looks import COLOURS, MARKERS, MMAG_PER_PERCENT, WIDE
+from flatnorm_xr.show.axes import axis_label, choose_axes, mmag_axis, plain, residual_label
+from flatnorm_xr.show.looks import COLOURS, MARKERS, WIDE
 from flatnorm_xr.show.plots.legend import legend_above
 from flatnorm_xr.show.requirements import require, require_dims
 
@@ -316,7 +316,6 @@ def _finish(axes: Axes, solution: xr.Dataset, cells: _Cells) -> None:
     if low > 0 and high > WIDE * low:  # with a log link levels may be negative, and have a place all the same
         axes.set_xscale("log")
     axes.set_xlabel(axis_label(solution["background"]))
-    axes.set_ylabel(f"residual, {plain(solution['residual'].attrs.get('long_name', 'ln(background / bgModel)'))} [%]")
-    mmag = axes.secondary_yaxis("right", functions=(lambda p: p * MMAG_PER_PERCENT, lambda m: m / MMAG_PER_PERCENT))
-    mmag.set_ylabel("2.5 log10(background / bgModel) [mmag]")
+    axes.set_ylabel(residual_label(solution["residual"]))
+    mmag_axis(axes, side="right")
     legend_above(axes)
