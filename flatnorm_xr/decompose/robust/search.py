@@ -12,6 +12,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from flatnorm_xr.decompose.connectivity import connect
+from flatnorm_xr.decompose.robust.jumps_in_step import in_step
 from flatnorm_xr.decompose.robust.m_estimate import Psi, m_estimate, refit
 from flatnorm_xr.decompose.robust.scatter import (
     NORMAL_MEDIAN,
@@ -116,6 +117,8 @@ def find_faults(parts: Sequence[tuple[xr.DataArray, xr.DataArray]], *, robust: P
     * One cell is an outlier, and so is a run in the middle of the series; a run that reaches an end of the unit's
       measured cells is a gain jump. The smaller side is the faulty one; of two halves the later, unless the earlier
       has 5 % less weight.
+    * Amplifiers of one detector that jumped at the same exposure lose the same side, so that their responses are of one
+      time (`flatnorm_xr.decompose.robust.jumps_in_step`).
     * A unit goes as a whole when more than half of its cells do (2/5 in several events), or when most of them scatter
       three times as much as those of other units.
     * An exposure goes as a whole, too, when more than half of its cells do.
@@ -147,10 +150,19 @@ def find_faults(parts: Sequence[tuple[xr.DataArray, xr.DataArray]], *, robust: P
         found[k] = given[k] if _too_much(sparing) else sparing
     faults, first = [], 1
     for (_, weight), part, share in zip(parts, found, refused, strict=True):
-        events = _tied(part)
+        together = in_step(part.events, part.kept > 0, _detectors(weight))
+        events = _tied(replace(part, events=together))
         faults.append(_faults(weight, events, first=first, refused=share))
         first += len(events)
     return faults
+
+
+def _detectors(weight: xr.DataArray) -> NDArray[np.intp]:
+    """Detector of each row of a table."""
+    dims = unit_dims(weight)
+    shape = [weight.sizes[dim] for dim in dims]
+    along = [shape[k] if dim == "detector" else 1 for k, dim in enumerate(dims)]
+    return np.broadcast_to(np.arange(weight.sizes["detector"]).reshape(along), shape).ravel()
 
 
 def _part(y: xr.DataArray, weight: xr.DataArray) -> _Part:
