@@ -21,6 +21,9 @@ __all__ = ["diagnose"]
 
 _MODES = 3
 
+_SUGGESTIVE = 0.05
+"""p below which the sentence of a test speaks of a departure."""
+
 _OF_UNIT = {
     "leftover_bias": ("level", "constant left in the levels, from the regression on 1/B"),
     "leftover_bias_stderr": ("level", "standard error of leftover_bias"),
@@ -165,9 +168,21 @@ def _of_tests(verdict: Verdict) -> dict[str, Any]:
         "share": ([f.share for f in findings], "1", "share of the residual variance"),
         "made": ([int(f.made) for f in findings], "1", "1 if the test could be made"),
         "cause": ([rank.get(f.name, 0) for f in findings], "1", "place among the causes named, 0 for none"),
-        "sentence": ([f.sentence for f in findings], "", "what was found, in words"),
+        "sentence": (_in_words(verdict), "", "what was found, in words"),
     }
     return {name: ("test", values, _attributes(units, words)) for name, (values, units, words) in columns.items()}
+
+
+def _in_words(verdict: Verdict) -> list[str]:
+    """Sentences of the findings; one that looks like a departure, and is not beyond chance among so many, says so."""
+    named = {cause.name for cause in verdict.causes}
+    adjusted = holm([f.p for f in verdict.findings])
+    return [
+        f"{f.sentence} (no more than chance makes in one of so many tests)"
+        if f.made and f.p < _SUGGESTIVE and p >= _SUGGESTIVE and f.name not in named
+        else f.sentence
+        for f, p in zip(verdict.findings, adjusted, strict=True)
+    ]
 
 
 def _of_units(verdict: Verdict, table: ResidualTable, solution: xr.Dataset, dims: list[str]) -> dict[str, Any]:
