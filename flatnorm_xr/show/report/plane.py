@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from flatnorm_xr.show.places import places_of
 from flatnorm_xr.show.report.facts import Facts
-from flatnorm_xr.show.report.scales import ends_of, ramp, shades, short
+from flatnorm_xr.show.report.scales import ABOUT, ends_of, ramp, shades, short
 
 __all__ = ["PlaneDrawing", "draw_plane"]
 
@@ -87,8 +87,8 @@ def draw_plane(facts: Facts) -> PlaneDrawing:
     right, top = (boxes[:, :2] + boxes[:, 2:]).max(axis=0)
     scale = _WIDTH / max(right - left, (top - bottom) / _TALLEST)
     frame = _Frame(left, top, scale)
-    response, colours = facts.G[:, 0], ramp("cividis")
-    low, high = ends_of(response)
+    response, colours = facts.G[:, 0], ramp(ABOUT)
+    low, high = ends_of(response, centre=1.0)
     shade = shades(response, low, high, colours)
     outlines = []
     for d, name in enumerate(facts.detectors):

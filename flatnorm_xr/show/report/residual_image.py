@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from flatnorm_xr.flags import Flag
 from flatnorm_xr.show.looks import SOLID, looks_of_causes, residual_limit
 from flatnorm_xr.show.report.facts import Facts
-from flatnorm_xr.show.report.scales import HOLE, STEPS, ramp
+from flatnorm_xr.show.report.scales import ABOUT, HOLE, STEPS, ramp
 
 __all__ = ["ResidualImage", "draw_residuals", "residual_rows"]
 
@@ -118,7 +118,7 @@ def _painted(
     """Paint one pixel a cell; give the image, the colours of residuals, and those of causes, counted in all cells."""
     from matplotlib.colors import to_hex
 
-    colours = ramp("RdBu_r")
+    colours = ramp(ABOUT)
     palette = [*colours, HOLE]
     place = np.rint((np.clip(np.nan_to_num(values) / limit, -1, 1) + 1) / 2 * (STEPS - 1))
     pixels = np.where(np.isfinite(values), place, STEPS).astype(np.uint8)

@@ -7,7 +7,10 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["HOLE", "STEPS", "ends_of", "ramp", "shades", "short"]
+__all__ = ["ABOUT", "HOLE", "PLAIN", "STEPS", "ends_of", "ramp", "shades", "short"]
+
+PLAIN, ABOUT = "cividis", "RdBu_r"
+"""Maps of matplotlib: for numbers from low to high, and for those about a centre; those of the pictures."""
 
 STEPS = 65
 """Colours of a ramp; an odd number has a middle."""
@@ -24,13 +27,13 @@ def ramp(name: str) -> list[str]:
     return [to_hex(colour) for colour in matplotlib.colormaps[name](np.linspace(0, 1, STEPS))]
 
 
-def ends_of(values: NDArray[np.float64]) -> tuple[float, float]:
-    """Choose the ends of a ramp: the extremes, but of many values those that leave 0.5 % out on either side."""
-    known = values[np.isfinite(values)]
+def ends_of(values: NDArray[np.float64], *, centre: float) -> tuple[float, float]:
+    """Choose the ends of a ramp about a centre: the extreme, but of many values that of all but 1 %."""
+    known = np.abs(values[np.isfinite(values)] - centre)
     if not known.size:
-        return 0.0, 1.0
-    low, high = np.percentile(known, [0.5, 99.5]) if known.size > 400 else (known.min(), known.max())
-    return (float(low), float(high)) if high > low else (float(low) - 0.5, float(low) + 0.5)
+        return centre - 0.5, centre + 0.5
+    half = float(np.percentile(known, 99) if known.size > 400 else known.max()) or 0.5
+    return centre - half, centre + half
 
 
 def shades(values: NDArray[np.float64], low: float, high: float, colours: list[str]) -> list[str]:

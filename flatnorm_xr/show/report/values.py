@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from flatnorm_xr.flags import SENTENCES, Flag
 from flatnorm_xr.show.report.facts import Facts
 from flatnorm_xr.show.report.residual_image import ResidualImage, residual_rows
+from flatnorm_xr.show.report.scales import ABOUT, PLAIN, ramp
 
 __all__ = ["values_of"]
 
@@ -39,6 +40,7 @@ def values_of(facts: Facts, image: ResidualImage) -> dict[str, Any]:
         "E": _listed(facts.E, 9),
         "G": [_listed(column, 9) for column in facts.G.T] if plain else None,
         "variables": _variables(facts),
+        "ramps": {"plain": ramp(PLAIN), "about": ramp(ABOUT)},
         "limit": image.limit,
         "residual": _encoded(residual.astype("<f4")),
         "flagSets": flag_sets.tolist() if flagged else [],
@@ -51,12 +53,12 @@ def _variables(facts: Facts) -> list[dict[str, Any]]:
     """List what the focal plane can be coloured by."""
     found: list[dict[str, Any]] = []
 
-    def add(name: str, values: Any) -> None:
-        found.append({"name": name, "values": _listed(np.asarray(values, dtype=float), 7)})
+    def add(name: str, values: Any, *, centre: float | None = None) -> None:
+        found.append({"name": name, "values": _listed(np.asarray(values, dtype=float), 7), "centre": centre})
 
     groups = [f", {group}" for group in facts.groups] or [""]
     for k, group in enumerate(groups):
-        add(f"G{group}", facts.G[:, k])
+        add(f"G{group}", facts.G[:, k], centre=1.0)
     if facts.G_stderr is not None:
         for k, group in enumerate(groups):
             add(f"standard error of G{group} [%]", 100 * facts.G_stderr[:, k] / facts.G[:, k])

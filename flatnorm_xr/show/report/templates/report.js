@@ -77,7 +77,6 @@
   const plane = document.getElementById("plane");
   const panel = document.getElementById("chosen");
   const shapes = all("rect[data-u]", plane);
-  const scale = all(".plane .scale rect").map((rect) => rect.getAttribute("fill"));
   const HOLE = "#c7c7c7";
 
   function choose(detector) {
@@ -137,6 +136,15 @@
     numbers.exposures.forEach((label, k) => exposure.append(new Option(label, k)));
   }
 
+  function ends(known, centre) {
+    const sorted = known.map((value) => (centre === null ? value : Math.abs(value - centre))).sort((a, b) => a - b);
+    if (!sorted.length) return [0, 1];
+    const share = sorted.length > 400 ? (centre === null ? 0.005 : 0.01) : 0;  // a few far values leave the others a scale
+    const [low, high] = [sorted[Math.floor(share * sorted.length)], sorted[Math.ceil((1 - share) * sorted.length) - 1]];
+    if (centre !== null) return [centre - (high || 0.5), centre + (high || 0.5)];
+    return high > low ? [low, high] : [low - 0.5, low + 0.5];
+  }
+
   function colour() {
     const ofCells = variable.value === "residual";
     document.getElementById("exposure-label").hidden = !ofCells;
@@ -144,12 +152,10 @@
     const values = ofCells
       ? units.map((_, i) => 100 * residual[i * numbers.exposures.length + k])
       : numbers.variables[Number(variable.value)].values;
-    const known = values.filter((value) => value !== null && Number.isFinite(value)).sort((a, b) => a - b);
-    const cut = known.length > 400 ? Math.floor(0.005 * known.length) : 0;
-    let [low, high] = known.length ? [known[cut], known[known.length - 1 - cut]] : [0, 1];
-    if (ofCells) [low, high] = [-numbers.limit, numbers.limit];
-    if (!(high > low)) [low, high] = [low - 0.5, low + 0.5];
-    const ramp = ofCells ? all("#residuals .scale rect").slice(0, scale.length).map((rect) => rect.getAttribute("fill")) : scale;
+    const centre = ofCells ? 0 : numbers.variables[Number(variable.value)].centre;
+    const known = values.filter((value) => value !== null && Number.isFinite(value));
+    const [low, high] = ofCells ? [-numbers.limit, numbers.limit] : ends(known, centre);
+    const ramp = centre === null ? numbers.ramps.plain : numbers.ramps.about;
     all(".plane .scale rect").forEach((rect, i) => rect.setAttribute("fill", ramp[i]));
     for (const shape of shapes) {
       const i = Number(shape.dataset.u);
