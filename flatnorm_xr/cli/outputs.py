@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flatnorm_xr.cli.console import refuse_existing, say, show_description, show_values
+from flatnorm_xr.cli.console import refuse_existing, say, show_description, show_values, state
 from flatnorm_xr.cli.rejected import show_rejections
 from flatnorm_xr.errors import FlatnormError
+from flatnorm_xr.progress import waiting
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -73,7 +74,8 @@ def write_solution(solution: xr.Dataset, outputs: Outputs, *, overwrite: bool) -
 
     save(solution, outputs.solution, overwrite=overwrite)
     write_picture(solution, "residual", outputs.picture, overwrite=overwrite)
-    report(solution, outputs.report, overwrite=overwrite)
+    with waiting("report", wanted=not state.quiet):
+        report(solution, outputs.report, overwrite=overwrite)
 
 
 def show_solution(solution: xr.Dataset, outputs: Outputs, *, as_json: bool) -> None:

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from flatnorm_xr.cli.console import refuse_existing, say
+from flatnorm_xr.cli.console import refuse_existing, say, state
 from flatnorm_xr.cli.options import Overwrite, open_levels, output_option
+from flatnorm_xr.progress import waiting
 
 __all__ = ["EXAMPLE", "command"]
 
@@ -38,5 +39,6 @@ def command(
     refuse_existing([output], overwrite=overwrite, inputs=[run, *([] if diagnosis is None else [diagnosis])])
     solution = open_levels(run)
     found = None if diagnosis is None else open_levels(diagnosis)
-    report(solution, output, diagnosis=found, overwrite=overwrite)
+    with waiting("report", wanted=not state.quiet):
+        report(solution, output, diagnosis=found, overwrite=overwrite)
     say(f"report written to {output}")
