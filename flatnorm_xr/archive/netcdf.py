@@ -22,7 +22,7 @@ from flatnorm_xr.model.make import version_attributes
 from flatnorm_xr.model.schema import SCHEMA_VERSION
 from flatnorm_xr.model.validate import check_attributes, validate
 
-__all__ = ["not_unicode", "open", "save"]
+__all__ = ["not_unicode", "open", "save", "storable", "write_unprotected"]
 
 _NAT = np.iinfo(np.int64).min
 _SINCE = "since 1970-01-01"
@@ -77,22 +77,40 @@ def save(ds: xr.Dataset, path: str | os.PathLike[str], *, overwrite: bool = Fals
     >>> open(save(ds, folder / "levels.nc")).identical(ds)
     True
     """
-    validate(ds, caller="save", needs_levels="verdict" not in ds.attrs)
-    check_attributes(ds, caller="save")
-    problems = list(_not_storable(ds))
-    if problems:
-        msg = f"save: {offenders(problems)}"
-        raise SchemaError(msg)
+    bare = storable(ds, caller="save")
     try:
         os.path.realpath(path).encode("utf-8")
     except UnicodeEncodeError as error:
         msg = f"save: {offenders([path])} is no name in UTF-8, which the NetCDF library needs; give another name"
         raise FlatnormError(msg) from error
-    attrs = {**ds.attrs, **{k: v for k, v in version_attributes().items() if k not in ds.attrs}}
-    bare = ds.drop_encoding().assign_attrs(attrs)
     with whole_file(path, overwrite=overwrite, caller="save") as temporary:
-        _write(bare, temporary, path)
+        write_unprotected(bare, temporary, path)
     return Path(path)
+
+
+def storable(ds: xr.Dataset, *, caller: str) -> xr.Dataset:
+    """Give a dataset as it goes into a file, or raise one error that names all that cannot.
+
+    Parameters
+    ----------
+    ds : Dataset
+        Not changed.
+    caller : str
+        Name of the function that was called, for the messages.
+
+    Returns
+    -------
+    Dataset
+        Without the encoding of another file, with the attributes that say which program and data model wrote it.
+    """
+    validate(ds, caller=caller, needs_levels="verdict" not in ds.attrs)
+    check_attributes(ds, caller=caller)
+    problems = list(_not_storable(ds))
+    if problems:
+        msg = f"{caller}: {offenders(problems)}"
+        raise SchemaError(msg)
+    attrs = {**ds.attrs, **{k: v for k, v in version_attributes().items() if k not in ds.attrs}}
+    return ds.drop_encoding().assign_attrs(attrs)
 
 
 def open(path: str | os.PathLike[str], *, chunks: Any = None) -> xr.Dataset:
@@ -153,8 +171,25 @@ def open(path: str | os.PathLike[str], *, chunks: Any = None) -> xr.Dataset:
     return ds
 
 
-def _write(bare: xr.Dataset, temporary: Path, path: str | os.PathLike[str]) -> None:
-    encoding = {name: _encoding(variable) for name, variable in bare.variables.items()}
+def write_unprotected(
+    bare: xr.Dataset, temporary: Path, path: str | os.PathLike[str], *, unpacked: frozenset[str] = frozenset()
+) -> None:
+    """Write what `storable` gave, to a file that nobody else sees yet.
+
+    Parameters
+    ----------
+    bare : Dataset
+    temporary : Path
+        File to write to.
+    path : path
+        What it will be called, for the messages.
+    unpacked : frozenset of str
+        Variables that shall lie in the file in one piece, as they are in memory.
+    """
+    encoding = {
+        name: {"_FillValue": None} if name in unpacked else _encoding(variable)
+        for name, variable in bare.variables.items()
+    }
     try:
         bare.to_netcdf(temporary, mode="w", engine="netcdf4", format="NETCDF4", encoding=encoding)
     except PermissionError:
