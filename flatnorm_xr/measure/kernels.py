@@ -6,18 +6,17 @@ import math
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, TypeVar, cast
+from typing import Any, NamedTuple, Protocol
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
+from flatnorm_xr.compiled import compiled
 from flatnorm_xr.errors import FlatnormError
 
 __all__ = ["Statistics", "clipped_statistics"]
 
 Array = npt.NDArray[Any]
-Function = TypeVar("Function", bound=Callable[..., Any])
 
 STATISTICS = ("meanclip", "median", "mean")
 
@@ -337,24 +336,7 @@ def _quartiles_from_brackets(values: Array) -> tuple[float, float, float] | None
     return _interpolate(values.size, value_at.__getitem__)
 
 
-def _compiled(*, reorder: bool = False) -> Callable[[Function], Function]:
-    """Compile on first use, once for each data type, and keep the machine code where the user may write.
-
-    ``reorder`` lets sums be taken in any order, which makes them fast; NaN and infinity stay what they are.
-    """
-    fastmath = {"reassoc", "nsz", "contract"} if reorder else False
-
-    def compile_function(function: Function) -> Function:
-        try:
-            dispatcher = numba.njit(nogil=True, cache=True, fastmath=fastmath)(function)
-        except RuntimeError:  # neither the package's folder nor the user's cache can be written
-            dispatcher = numba.njit(nogil=True, fastmath=fastmath)(function)
-        return cast("Function", dispatcher)
-
-    return compile_function
-
-
-@_compiled()
+@compiled()
 def _count_words(words: Array, bad: Array, bins: Array) -> None:
     """Add to each bin the number of good pixels that hold this word; an empty ``bad`` masks none."""
     if bad.size == 0:
@@ -365,7 +347,7 @@ def _count_words(words: Array, bad: Array, bins: Array) -> None:
             bins[words[i]] += not bad[i]
 
 
-@_compiled()
+@compiled()
 def _count_finite(values: Array) -> int:
     number = 0
     for i in range(values.size):
@@ -373,7 +355,7 @@ def _count_finite(values: Array) -> int:
     return number
 
 
-@_compiled()
+@compiled()
 def _keep_good(values: Array, bad: Array, kept: Array) -> int:
     """Copy what is finite and not bad to the front of ``kept``, which is one longer, and count it."""
     number = 0
@@ -385,7 +367,7 @@ def _keep_good(values: Array, bad: Array, kept: Array) -> int:
     return number
 
 
-@_compiled(reorder=True)
+@compiled(reorder=True)
 def _sum_within(values: Array, low: float, high: float, centre: float) -> tuple[int, float, float]:
     """Count values in [low, high]; sum ``value - centre`` over them, and its square, in float64."""
     number, first, second = 0, 0.0, 0.0
@@ -399,7 +381,7 @@ def _sum_within(values: Array, low: float, high: float, centre: float) -> tuple[
     return number, first, second
 
 
-@_compiled()
+@compiled()
 def _gather_between(values: Array, low: Array, high: Array, inside: Array) -> tuple[Array, int]:
     """Gather what lies strictly inside any of three brackets; count what is < low, <= low, < high, <= high of each."""
     below = np.zeros((4, 3), np.int64)

@@ -296,7 +296,7 @@ def test_kernels_compile_where_no_cache_can_be_written():
     exec("def double(x):\n    return 2 * x", namespace)
     with pytest.raises(RuntimeError, match="cannot cache"):
         __import__("numba").njit(cache=True)(namespace["double"])
-    assert kernels._compiled()(namespace["double"])(21) == 42
+    assert kernels.compiled()(namespace["double"])(21) == 42
 
 
 def arrays(dtype, low, high, step=1):
