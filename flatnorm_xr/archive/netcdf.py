@@ -16,6 +16,7 @@ import pandas as pd
 import xarray as xr
 
 from flatnorm_xr.archive.atomic import whole_file
+from flatnorm_xr.archive.file_units import with_file_units, with_model_units
 from flatnorm_xr.camera.files import check_regular
 from flatnorm_xr.errors import FlatnormError, ReadError, SchemaError, offenders
 from flatnorm_xr.model.make import version_attributes
@@ -36,6 +37,7 @@ _RESERVED_ATTRIBUTES = frozenset(
     )
 )
 _HDF5 = b"\x89HDF\r\n\x1a\n"
+_PROGRAM, _MODEL, _READER = "flatnorm_version", "flatnorm_schema_version", "flatnorm_min_reader"
 _FLAG_ATTRIBUTES = ("flag_masks", "flag_values")
 
 
@@ -49,8 +51,9 @@ def save(ds: xr.Dataset, path: str | os.PathLike[str], *, overwrite: bool = Fals
     ----------
     ds : Dataset
         Not changed. Variables, coordinates and attributes that the data model does not know are kept. The ``encoding``
-        left over from another file is not used. The attributes that say which program and data model wrote the file
-        are added where they are missing; ``history`` is not touched.
+        left over from another file is not used. The attributes that say which program made it and which data model the
+        file follows are set; ``history`` is not touched. In the file ``units`` are those that UDUNITS knows: levels
+        are in ``count``, and ``flatnorm_units`` says that these are adu or electron.
     path : path
         Usually ``*.nc``; its folder must exist.
     overwrite : bool
@@ -101,16 +104,16 @@ def storable(ds: xr.Dataset, *, caller: str) -> xr.Dataset:
     Returns
     -------
     Dataset
-        Without the encoding of another file, with the attributes that say which program and data model wrote it.
+        Without the encoding of another file, with the attributes that say which program made it and which data model
+        it follows: this one, or a newer one that it has followed before.
     """
-    validate(ds, caller=caller, needs_levels="verdict" not in ds.attrs)
+    validate(ds, caller=caller, needs_levels=_needs_levels(ds))
     check_attributes(ds, caller=caller)
     problems = list(_not_storable(ds))
     if problems:
         msg = f"{caller}: {offenders(problems)}"
         raise SchemaError(msg)
-    attrs = {**ds.attrs, **{k: v for k, v in version_attributes().items() if k not in ds.attrs}}
-    return ds.drop_encoding().assign_attrs(attrs)
+    return with_model_units(ds.drop_encoding()).assign_attrs(_versions(ds.attrs))
 
 
 def open(path: str | os.PathLike[str], *, chunks: Any = None) -> xr.Dataset:
@@ -157,7 +160,7 @@ def open(path: str | os.PathLike[str], *, chunks: Any = None) -> xr.Dataset:
         if chunks is None:
             ds = ds.load()
             _check_written(ds, path)
-            validate(ds, caller=f"open: {path}", needs_levels="verdict" not in ds.attrs)
+            validate(ds, caller=f"open: {path}", needs_levels=_needs_levels(ds))
     except FlatnormError:
         raw.close()
         raise
@@ -169,6 +172,21 @@ def open(path: str | os.PathLike[str], *, chunks: Any = None) -> xr.Dataset:
     else:
         ds.set_close(raw.close)
     return ds
+
+
+def _needs_levels(ds: xr.Dataset) -> bool:
+    """Whether there must be levels: a diagnosis has none, nor has a solution that another program kept without."""
+    return "verdict" not in ds.attrs and not {"E", "G"} <= set(ds.data_vars)
+
+
+def _versions(attrs: Mapping[str, Any]) -> dict[str, Any]:
+    """Attributes of what is written now; a dataset of an older data model follows the present one from here on."""
+    versions = {**version_attributes(), **{name: attrs[name] for name in ("Conventions", _PROGRAM) if name in attrs}}
+    for name in (_MODEL, _READER):
+        former = attrs.get(name)
+        newer = isinstance(former, int | np.integer) and former > versions[name]
+        versions[name] = former if newer else versions[name]
+    return versions
 
 
 def write_unprotected(
@@ -191,7 +209,7 @@ def write_unprotected(
         for name, variable in bare.variables.items()
     }
     try:
-        bare.to_netcdf(temporary, mode="w", engine="netcdf4", format="NETCDF4", encoding=encoding)
+        with_file_units(bare).to_netcdf(temporary, mode="w", engine="netcdf4", format="NETCDF4", encoding=encoding)
     except PermissionError:
         # The library says so of whatever keeps it from writing; writing ourselves gives the reason.
         with builtins.open(temporary, "wb") as stream:
@@ -225,6 +243,7 @@ def _encoding(variable: xr.Variable) -> dict[str, Any]:
 
 def _decode(raw: xr.Dataset) -> xr.Dataset:
     ds = xr.decode_cf(_exact_times(raw), decode_timedelta=False).drop_encoding()
+    ds = with_model_units(ds)
     for variable in ds.variables.values():
         for key in _FLAG_ATTRIBUTES:
             if key in variable.attrs and not isinstance(variable.attrs[key], str):
@@ -259,7 +278,7 @@ def _check_written(ds: xr.Dataset, path: str | os.PathLike[str]) -> None:
 
 
 def _check_versions(attrs: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
-    version, reader = attrs.get("flatnorm_schema_version"), attrs.get("flatnorm_min_reader", 1)
+    version, reader = attrs.get(_MODEL), attrs.get(_READER, 1)
     if version is None:
         msg = (
             f"open: {path} was not written by flatnorm-xr; open it with xarray and pass its levels to flatnorm_xr.make"
@@ -272,7 +291,7 @@ def _check_versions(attrs: Mapping[str, Any], path: str | os.PathLike[str]) -> N
         raise SchemaError(msg) from error
     if too_new:
         msg = (
-            f"open: {path} was written by flatnorm {attrs.get('flatnorm_version', '(unknown)')} with data model "
+            f"open: {path} was written by flatnorm {attrs.get(_PROGRAM, '(unknown)')} with data model "
             f"{version}; this program reads up to {SCHEMA_VERSION}: upgrade flatnorm-xr"
         )
         raise SchemaError(msg)

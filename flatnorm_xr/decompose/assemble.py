@@ -20,7 +20,7 @@ from flatnorm_xr.decompose.weighing import Weighed
 from flatnorm_xr.decompose.weights import describe_weights
 from flatnorm_xr.flags import Flag
 from flatnorm_xr.model.make import stamp, version_attributes
-from flatnorm_xr.model.schema import level_units
+from flatnorm_xr.model.schema import level_units, units_of
 
 __all__ = ["assemble", "described", "explained_by_modes"]
 
@@ -241,7 +241,7 @@ def described(
     if groups.by is not None:
         solution = solution.assign({name: ("group", values) for name, values in figures.items()})
     solution = _with_corrections(solution, groups, fits)
-    solution = stamp(solution, units=level_units(solution["background"].attrs.get("units")))
+    solution = stamp(solution, units=level_units(units_of(solution["background"])))
     if keywords["model"] == "log-link":  # whose levels may be below zero
         solution["residual"].attrs["long_name"] = "background / bgModel - 1"
     floor = f"by {keywords['floor_by']}" if keywords["floor_by"] is not None else f"{attrs.get('floor', 0.0):.3g}"

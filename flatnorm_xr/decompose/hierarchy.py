@@ -12,7 +12,7 @@ from flatnorm_xr.decompose.groups import split_groups
 from flatnorm_xr.decompose.sweeps import NormalEquations
 from flatnorm_xr.decompose.variance import check_solution
 from flatnorm_xr.errors import FlatnormError
-from flatnorm_xr.model.schema import attributes_of
+from flatnorm_xr.model.schema import attributes_of, units_of
 
 __all__ = ["hierarchy", "split_response", "with_hierarchy"]
 
@@ -188,7 +188,7 @@ def _beside_gains(solution: xr.Dataset, ratio: xr.DataArray, counted: xr.DataArr
     known = counted.any("group") if "group" in counted.dims else counted
     log = xr.ufuncs.log(gain.where(gain > 0))
     relative = xr.ufuncs.exp(log - _mean(log, known)).transpose(*gain.dims)
-    in_electrons = solution["background"].attrs.get("units") == "electron"
+    in_electrons = units_of(solution["background"]) == "electron"
     product = xr.ufuncs.log(ratio) + (0.0 if in_electrons else xr.ufuncs.log(relative))
     product = xr.ufuncs.exp(product - _mean(product, counted)).transpose(*ratio.dims)
     attrs = {"units": "1"}

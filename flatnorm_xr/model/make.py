@@ -20,6 +20,7 @@ from flatnorm_xr.model.schema import (
     Variable,
     attributes_of,
     level_units,
+    units_of,
 )
 from flatnorm_xr.model.validate import validate
 
@@ -144,7 +145,7 @@ def _carried_units(given: Mapping[str, Any], units: str | None) -> str | None:
     """Units of the levels: those given, else those that the arrays carry as attribute or as astropy's quantity."""
     found = {"units=": units}
     for name, value in given.items():
-        carried = value.attrs.get("units") if isinstance(value, xr.DataArray) else getattr(value, "unit", None)
+        carried = units_of(value) if isinstance(value, xr.DataArray) else getattr(value, "unit", None)
         quantity = carried is not None and not isinstance(value, xr.DataArray)
         text = str(carried or "")
         if VARIABLES[name].units != "level" or not text:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from flatnorm_xr.flags import Flag
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 __all__ = [
     "ATTRIBUTES",
@@ -16,6 +19,7 @@ __all__ = [
     "LEVEL_UNITS",
     "MIN_READER",
     "SCHEMA_VERSION",
+    "UNITS_IN_MEMORY",
     "VARIABLES",
     "Attribute",
     "Stage",
@@ -23,16 +27,20 @@ __all__ = [
     "attributes_of",
     "level_units",
     "solved_names",
+    "units_of",
 ]
 
-SCHEMA_VERSION = 1
-"""Version of the data model; written to every file."""
+SCHEMA_VERSION = 2
+"""Version of the data model; written to every file. Since 2 the units in a file are those that UDUNITS knows."""
 
-MIN_READER = 1
+MIN_READER = 2
 """Oldest schema version a program must know to read what this one writes."""
 
 LEVEL_UNITS = ("adu", "electron")
 """What a level may be measured in; missing units mean the first."""
+
+UNITS_IN_MEMORY = "flatnorm_units"
+"""Attribute in a file that holds the units which ``units`` there cannot say."""
 
 Stage = Literal["measure", "simulate", "solve"]
 
@@ -248,6 +256,12 @@ ATTRIBUTES: dict[str, Attribute] = {
 def level_units(units: object) -> str:
     """Units of a level: ``units`` itself, or adu when they are missing."""
     return LEVEL_UNITS[0] if units is None or units == "" else str(units)
+
+
+def units_of(array: xr.DataArray | xr.Variable) -> str | None:
+    """Units of an array, also of one that plain xarray read from a file of ours; None where it has none."""
+    units = array.attrs.get(UNITS_IN_MEMORY, array.attrs.get("units"))
+    return None if units is None else str(units)
 
 
 def attributes_of(name: str, *, units: str = LEVEL_UNITS[0]) -> dict[str, Any]:

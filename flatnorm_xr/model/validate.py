@@ -9,7 +9,7 @@ import pandas as pd
 import xarray as xr
 
 from flatnorm_xr.errors import SchemaError, offenders
-from flatnorm_xr.model.schema import COORDINATES, LEVEL_UNITS, VARIABLES, Variable
+from flatnorm_xr.model.schema import COORDINATES, LEVEL_UNITS, VARIABLES, Variable, units_of
 
 __all__ = ["check_attributes", "validate"]
 
@@ -100,7 +100,7 @@ def _problems(ds: xr.Dataset, needs_levels: bool) -> Iterator[str]:
         if name in ds and ds[name].dtype.kind in "if":
             yield from _negative(ds[name])
     for name in ("background", "detector_background"):
-        units = ds[name].attrs.get("units") if name in ds else None
+        units = units_of(ds[name]) if name in ds else None
         if units not in (None, "", *LEVEL_UNITS):
             yield f"{name} has units {units!r}; levels are in {' or '.join(LEVEL_UNITS)}"
 

@@ -10,6 +10,7 @@ import xarray as xr
 
 from flatnorm_xr.errors import SchemaError
 from flatnorm_xr.flags import REJECTED, WITHOUT_WEIGHT, Flag
+from flatnorm_xr.model.schema import level_units, units_of
 
 __all__ = ["PARTS", "Part", "summary", "without_level"]
 
@@ -167,7 +168,7 @@ def _how(ds: xr.Dataset) -> dict[str, Any]:
 
 
 def _exposure_levels(ds: xr.Dataset) -> dict[str, Any]:
-    return {"E": {**_range(ds["E"]), "units": str(ds["E"].attrs.get("units", "adu"))}}
+    return {"E": {**_range(ds["E"]), "units": level_units(units_of(ds["E"]))}}
 
 
 def _responses(ds: xr.Dataset) -> dict[str, Any]:

@@ -20,6 +20,7 @@ import flatnorm_xr as fx
 from flatnorm_xr.archive import netcdf
 from flatnorm_xr.archive.netcdf import save
 from flatnorm_xr.errors import FlatnormError, ReadError, SchemaError
+from flatnorm_xr.model.schema import SCHEMA_VERSION
 
 
 def there_and_back(ds: xr.Dataset, folder: Path, **keywords: object) -> xr.Dataset:
@@ -131,7 +132,7 @@ def test_opening_and_saving_writes_no_history(measurements, tmp_path):
 def test_a_dataset_built_by_hand_is_given_the_version_it_is_saved_in(tmp_path):
     ds = xr.Dataset({"background": (("detector", "exposure"), [[1.0]])})
     back = there_and_back(ds, tmp_path)
-    assert back.attrs["flatnorm_schema_version"] == 1
+    assert back.attrs["flatnorm_schema_version"] == SCHEMA_VERSION
     xr.testing.assert_equal(back, ds)
 
 
@@ -255,15 +256,14 @@ def test_opening_a_file_of_another_program(tmp_path):
 
 
 def test_opening_a_file_of_a_newer_program(measurements, tmp_path):
-    newer = measurements().assign_attrs(flatnorm_version="2.0", flatnorm_schema_version=5, flatnorm_min_reader=5)
-    with pytest.raises(
-        SchemaError, match=r"was written by flatnorm 2\.0 with data model 5; this program reads up to 1: upg"
-    ):
+    newer = measurements().assign_attrs(flatnorm_version="2.0", flatnorm_schema_version=55, flatnorm_min_reader=55)
+    words = rf"was written by flatnorm 2\.0 with data model 55; this program reads up to {SCHEMA_VERSION}: upgrade"
+    with pytest.raises(SchemaError, match=words):
         there_and_back(newer, tmp_path)
 
 
 def test_a_newer_file_that_old_readers_may_read(measurements, tmp_path):
-    newer = measurements().assign_attrs(flatnorm_version="1.5", flatnorm_schema_version=2, flatnorm_min_reader=1)
+    newer = measurements().assign_attrs(flatnorm_version="1.5", flatnorm_schema_version=SCHEMA_VERSION + 1)
     xr.testing.assert_identical(there_and_back(newer, tmp_path), newer)
 
 

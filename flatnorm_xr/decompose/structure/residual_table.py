@@ -15,7 +15,7 @@ from flatnorm_xr.decompose.structure.unit_scatter import Scatter, judged_scatter
 from flatnorm_xr.decompose.sweeps import unit_dims
 from flatnorm_xr.decompose.variance import cell_variance
 from flatnorm_xr.flags import WITHOUT_WEIGHT, Flag, has_flag
-from flatnorm_xr.model.schema import level_units
+from flatnorm_xr.model.schema import level_units, units_of
 
 __all__ = ["Circumstances", "ResidualTable", "tabulate"]
 
@@ -177,7 +177,7 @@ def tabulate(solution: xr.Dataset) -> ResidualTable:
         known=known,
         taken=max(int(used.sum()) - fit.rank - dof, 0),
         noun=dims[-1],
-        level_unit=level_units(solution["background"].attrs.get("units")),
+        level_unit=level_units(units_of(solution["background"])),
     )
 
 

@@ -11,6 +11,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from flatnorm_xr.errors import FlatnormError, offenders
+from flatnorm_xr.model.schema import units_of
 from flatnorm_xr.show.axes import Rows, choose_axes, name_columns, plain, rows_of, side_by_side, table
 from flatnorm_xr.show.looks import WIDE
 from flatnorm_xr.show.plots.points import draw_points
@@ -120,7 +121,7 @@ def amplifier_ratio(
     rows = rows_of(solution)
     labels = _groups(solution, group)
     gain = _gains(solution, rows)
-    in_electron = solution["background"].attrs.get("units") == "electron"
+    in_electron = units_of(solution["background"]) == "electron"
     compared = _compare(solution, rows, gain, labels, in_electron)
     same = not _differ(gain, rows)
     axes = choose_axes(ax, figsize, caller=_CALLER, default=(7.2, 5.2) if not same else (9.0, 4.6))

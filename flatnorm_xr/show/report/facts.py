@@ -15,6 +15,7 @@ from flatnorm_xr.decompose.robust.rejections import rejections
 from flatnorm_xr.decompose.variance import pulls
 from flatnorm_xr.errors import FlatnormError
 from flatnorm_xr.flags import leading_cause
+from flatnorm_xr.model.schema import level_units, units_of
 from flatnorm_xr.show.axes import Rows, rows_of, table
 from flatnorm_xr.show.texts import shown
 
@@ -146,7 +147,7 @@ class Facts:
     @cached_property
     def level_units(self) -> str:
         """Units of the levels."""
-        return shown(self.solution["E"].attrs.get("units", "adu"), longest=40)
+        return shown(level_units(units_of(self.solution["E"])), longest=40)
 
     @cached_property
     def residual_words(self) -> str:
