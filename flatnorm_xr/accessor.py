@@ -213,3 +213,15 @@ class FlatnormPlotAccessor:
         from flatnorm_xr.show.plots import convergence
 
         return convergence(self._ds, **keywords)
+
+    def trend(self, **keywords: Any) -> Any:
+        """Responses over the years; see `flatnorm_xr.show.plots.trend`."""
+        from flatnorm_xr.show.plots import trend
+
+        return trend(self._ds, **keywords)
+
+    def comparison(self, **keywords: Any) -> Any:
+        """What differs between two runs; see `flatnorm_xr.show.plots.comparison`."""
+        from flatnorm_xr.show.plots import comparison
+
+        return comparison(self._ds, **keywords)

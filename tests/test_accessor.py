@@ -12,8 +12,10 @@ import xarray as xr
 import flatnorm_xr as fx
 from flatnorm_xr import accessor
 from flatnorm_xr.show import plots
-from flatnorm_xr.show.pictures import PICTURES
+from flatnorm_xr.show.pictures import PICTURES, PICTURES_OF_RUNS
 from flatnorm_xr.show.summary import summary
+
+ALL_PICTURES = {**PICTURES, **PICTURES_OF_RUNS}
 
 
 def test_solve_is_the_function():
@@ -37,7 +39,7 @@ def test_save_export_validate_and_summary_are_the_functions(tmp_path):
         ds.drop_vars("background").flatnorm.validate()
 
 
-@pytest.mark.parametrize("name", PICTURES)
+@pytest.mark.parametrize("name", ALL_PICTURES)
 def test_plots_are_the_functions(name, monkeypatch):
     ds = fx.simulate(seed=1)
     plot = ds.flatnorm.plot
@@ -68,7 +70,7 @@ def test_methods_have_the_signatures_of_the_functions(name):
     assert inspect.signature(method).return_annotation == inspect.signature(function).return_annotation
 
 
-@pytest.mark.parametrize("name", PICTURES)
+@pytest.mark.parametrize("name", ALL_PICTURES)
 def test_pictures_have_the_signatures_of_the_functions(name):
     method, function = getattr(fx.simulate().flatnorm.plot, name), getattr(plots, name)
     assert (
@@ -79,14 +81,14 @@ def test_pictures_have_the_signatures_of_the_functions(name):
 def test_one_list_names_the_pictures():
     methods = {name: m.__doc__ for name, m in vars(accessor.FlatnormPlotAccessor).items() if not name.startswith("_")}
     functions = {name for name in plots.__all__ if inspect.isfunction(getattr(plots, name))}
-    assert set(methods) == functions == set(PICTURES)
-    assert {name: text.partition(";")[0] for name, text in methods.items()} == PICTURES
+    assert set(methods) == functions == set(ALL_PICTURES)
+    assert {name: text.partition(";")[0] for name, text in methods.items()} == ALL_PICTURES
 
 
 def test_plot_lists_its_pictures_and_is_none_itself():
     plot = fx.simulate().flatnorm.plot
     lines = repr(plot).splitlines()[1:]
-    assert {line.split()[0]: line.split(maxsplit=1)[1] for line in lines} == PICTURES
+    assert {line.split()[0]: line.split(maxsplit=1)[1] for line in lines} == ALL_PICTURES
     with pytest.raises(fx.FlatnormError, match=r"plot: name the picture: .*residual.*"):
         plot()
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Rows",
     "axis_label",
+    "by_amplifier",
     "choose_axes",
     "mmag_axis",
     "name_columns",
@@ -80,10 +81,15 @@ def _tick(label: object) -> str:
     return plain(text if len(text) <= _LONGEST_TICK else f"{text[:15]}...{text[-8:]}")
 
 
+def by_amplifier(ds: xr.Dataset) -> bool:
+    """Whether units are amplifiers: of levels by those of ``background``, of what has none by the dims there are."""
+    return "amplifier" in (ds["background"].dims if "background" in ds else ds.dims)
+
+
 def rows_of(ds: xr.Dataset) -> Rows:
     """List the units that exist."""
     detectors = ds["detector"].values
-    if "amplifier" not in ds["background"].dims:
+    if not by_amplifier(ds):
         names = [str(label) for label in detectors]
         return Rows(np.ones(len(names), dtype=bool), names, names, np.arange(len(names) + 1))
     amplifiers = ds["amplifier"].values
@@ -190,7 +196,7 @@ def residual_label(residual: xr.DataArray) -> str:
     return f"residual, {plain(residual.attrs.get('long_name', 'ln(background / bgModel)'))} [%]"
 
 
-def mmag_axis(axes: Axes, *, side: Literal["left", "right"]) -> None:
-    """Set mmag beside an axis of residuals in per cent, upright."""
+def mmag_axis(axes: Axes, *, side: Literal["left", "right"], of: str = "background / bgModel") -> None:
+    """Set mmag beside an axis of logarithms of a ratio in per cent, upright."""
     mmag = axes.secondary_yaxis(side, functions=(lambda p: p * MMAG_PER_PERCENT, lambda m: m / MMAG_PER_PERCENT))
-    mmag.set_ylabel("2.5 log10(background / bgModel) [mmag]")
+    mmag.set_ylabel(f"2.5 log10({of}) [mmag]")

@@ -15,7 +15,7 @@ import xarray as xr
 from flatnorm_xr.archive.atomic import whole_file
 from flatnorm_xr.errors import FlatnormError, offenders
 from flatnorm_xr.progress import counted
-from flatnorm_xr.show.pictures import PICTURES
+from flatnorm_xr.show.pictures import PICTURES, PICTURES_OF_RUNS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,7 +26,7 @@ FORMATS = (".png", ".pdf", ".svg")
 """Endings of a picture's file."""
 
 _OF_THE_FIGURE = {"ax", "figsize", "diagnosis"}
-_LABELS = {"exposure": "exposure", "detector": "detector", "group": "group"}
+_LABELS = {"exposure": "exposure", "detector": "detector", "amplifier": "amplifier", "group": "group"}
 """Options that name a label, and the coordinate it is a label of."""
 
 
@@ -43,7 +43,7 @@ def write_picture(
     ----------
     ds : Dataset
     name : str
-        Name in `flatnorm_xr.show.pictures.PICTURES`.
+        Name in `flatnorm_xr.show.pictures.PICTURES`, or of a trend or a comparison in ``PICTURES_OF_RUNS``.
     path : path
         Ends in .png, .pdf or .svg.
     overwrite : bool
@@ -85,7 +85,7 @@ def write_picture(
 def write_pictures(
     ds: xr.Dataset, folder: str | os.PathLike[str], *, overwrite: bool = False, progress: bool = False, **options: Any
 ) -> tuple[dict[str, Path], dict[str, str]]:
-    """Draw every picture that the dataset allows into a folder, as PNG.
+    """Draw every picture that a solution, or levels, allow into a folder, as PNG.
 
     Parameters
     ----------
@@ -150,8 +150,9 @@ def picture_options(name: str) -> list[str]:
 
 
 def _check(name: str, options: dict[str, Any]) -> None:
-    if name not in PICTURES:
-        msg = f"plot: there is no picture {name!r}; choose one of {', '.join(PICTURES)}"
+    known_names = [*PICTURES, *PICTURES_OF_RUNS]
+    if name not in known_names:
+        msg = f"plot: there is no picture {name!r}; choose one of {', '.join(known_names)}"
         raise FlatnormError(msg)
     known = picture_options(name)
     unknown = [option for option in options if option not in known]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["PICTURES"]
+__all__ = ["PICTURES", "PICTURES_OF_RUNS"]
 
 PICTURES = {
     "background": "Levels as a matrix",
@@ -18,4 +18,10 @@ PICTURES = {
     "connectivity": "Which units share exposures",
     "convergence": "How the solver came to its solution",
 }
-"""Names of the methods of ``ds.flatnorm.plot``, in the order in which one looks at them."""
+"""Names of the methods of ``ds.flatnorm.plot`` that draw a solution, in the order in which one looks at them."""
+
+PICTURES_OF_RUNS = {
+    "trend": "Responses over the years",
+    "comparison": "What differs between two runs",
+}
+"""Those that draw what an archive says of many runs, or of two."""

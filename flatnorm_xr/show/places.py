@@ -9,7 +9,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from flatnorm_xr.errors import offenders
-from flatnorm_xr.show.axes import rows_of
+from flatnorm_xr.show.axes import by_amplifier, rows_of
 
 __all__ = ["Places", "places_of"]
 
@@ -62,7 +62,7 @@ def places_of(ds: xr.Dataset) -> Places:
     Parameters
     ----------
     ds : Dataset
-        Measurements or a solution, with ``background`` along detector[, amplifier].
+        Measurements or a solution, with ``background`` along detector[, amplifier]; or a trend along these.
 
     Returns
     -------
@@ -79,7 +79,7 @@ def places_of(ds: xr.Dataset) -> Places:
     """
     given = _numbers(ds, "", ("detector",))
     labels = ds["detector"].values
-    if "amplifier" not in ds["background"].dims:
+    if not by_amplifier(ds):
         detectors, real, note = _detectors(given, labels)
         return Places(detectors, detectors, "mm" if real else "", note)
     exists = rows_of(ds).exists.reshape(labels.size, -1)

@@ -6,7 +6,7 @@ import xarray as xr
 
 from flatnorm_xr.errors import FlatnormError, offenders
 
-__all__ = ["require", "require_dims"]
+__all__ = ["require", "require_dims", "require_trend"]
 
 
 def require(solution: xr.Dataset, name: str, *, picture: str | None = None) -> None:
@@ -26,3 +26,11 @@ def require_dims(ds: xr.Dataset, name: str, *dims: str, picture: str | None = No
         absent = f"plot.{picture or name}: the dataset has no dim {offenders(missing)}"
         msg = f"{absent}; select with a list: ds.sel({selected})"
         raise FlatnormError(msg)
+
+
+def require_trend(ds: xr.Dataset, *, picture: str) -> None:
+    """Raise when the dataset is not a trend, or a selection has dropped a dim of it."""
+    if not isinstance(ds, xr.Dataset) or not {"G", "drift"} <= set(ds.data_vars) or "time" not in ds.coords:
+        msg = f"plot.{picture}: the dataset is not a trend; make one from an archive: archive.trend()"
+        raise FlatnormError(msg)
+    require_dims(ds, "G", "run", "detector", picture=picture)

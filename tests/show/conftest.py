@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import pytest
+import xarray as xr
 from numpy.typing import NDArray
 
 STORED = Path(__file__).parent / "baselines"
@@ -119,3 +120,144 @@ def baselines(figures: None, tmp_path: Path) -> Iterator[Baselines]:
         mpl.rcdefaults()
         mpl.rcParams.update(_STYLE)
         yield Baselines(tmp_path)
+
+
+YEAR = np.timedelta64(31_557_600, "s")
+"""A Julian year."""
+
+Jump = tuple[tuple[int, int], int, float]
+"""Places of detector and amplifier, the first run after, and the change of ln G."""
+
+
+def years_of_runs(
+    *,
+    n_detectors: int = 6,
+    n_amplifiers: int = 4,
+    n_runs: int = 120,
+    years: float = 10.0,
+    drifts: Mapping[tuple[int, int], float] | None = None,
+    jumps: Sequence[Jump] = (),
+    noise: float = 2e-4,
+    seed: int = 1,
+) -> xr.Dataset:
+    """Make what `flatnorm_xr.archive.trend.follow` returns, with known drifts (per year) and jumps, by amplifiers."""
+    rng = np.random.default_rng(seed)
+    shape = (n_detectors, n_amplifiers)
+    time = np.datetime64("2016-01-15T02:00:00", "ns") + (np.linspace(0, years, n_runs) * YEAR).astype("m8[ns]")
+    since = np.asarray((time - time[0]) / YEAR, dtype=float)
+    rate = np.zeros(shape)
+    for unit, size in (drifts or {}).items():
+        rate[unit] = size
+    change = np.zeros((n_runs, *shape))
+    for unit, run, size in jumps:
+        change[(slice(run, None), *unit)] += size
+    level = rng.normal(0, 0.05, shape) + rate * since[:, None, None] + change
+    found = level + noise * rng.normal(size=level.shape)
+    dims = ("detector", "amplifier")
+    spread = float(np.sqrt((since - since.mean()) @ (since - since.mean()))) or np.nan
+    order = sorted(jumps, key=lambda jump: -abs(jump[2]))
+    at = np.array([run for _, run, _ in order], dtype=int)
+    ids = np.array([f"{k:08x}" for k in rng.integers(0, 2**32, n_runs)], dtype=object)
+    place = np.arange(n_detectors)
+    return xr.Dataset(
+        {
+            "G": (("run", *dims), np.exp(found), {"long_name": "relative response G", "units": "1"}),
+            "G_stderr": (("run", *dims), noise * np.exp(found)),
+            "gauge_offset": ("run", rng.normal(0, 1e-3, n_runs)),
+            "in_gauge": (dims, np.ones(shape, dtype="i1")),
+            "model": (("run", *dims), np.exp(level)),
+            "drift": (dims, rate + noise / spread * rng.normal(size=shape), {"long_name": "drift of ln G"}),
+            "drift_stderr": (dims, np.full(shape, noise / spread)),
+            "drift_p_holm": (dims, np.where(rate, 1e-9, 1.0)),
+            "scatter": (dims, np.full(shape, noise)),
+            "noise_factor": (dims, np.ones(shape)),
+            "change_size": ("change", np.array([size for *_, size in order], dtype=float)),
+            "change_size_stderr": ("change", np.full(len(order), noise / 5)),
+            "change_p": ("change", np.full(len(order), 1e-12)),
+        },
+        coords={
+            "run": ids,
+            "time": ("run", time),
+            "temperature": ("run", 5 + 8 * np.sin(2 * np.pi * since), {"units": "degC"}),
+            "detector": np.arange(1, n_detectors + 1),
+            "amplifier": [f"C{k:02}" for k in range(n_amplifiers)],
+            "detector_name": ("detector", [f"S{k + 1}" for k in range(n_detectors)]),
+            "x": ("detector", 42.0 * (place % 3)),
+            "y": ("detector", 42.0 * (place // 3)),
+            "change_detector": ("change", np.array([1 + d for (d, _), *_ in order], dtype=int)),
+            "change_amplifier": ("change", np.array([f"C{a:02}" for (_, a), *_ in order], dtype=object)),
+            "change_time": ("change", time[at]),
+            "change_last_before": ("change", time[at - 1]),
+            "change_run": ("change", ids[at]),
+        },
+        attrs={
+            "camera": "simulated",
+            "physical_filter": "r",
+            "gauge": "common gauge: mean ln G of the 24 units that no run lacks is 0",
+            "alpha": 0.01,
+            "against": "",
+        },
+    )
+
+
+def two_runs(
+    *,
+    n_detectors: int = 6,
+    n_amplifiers: int = 4,
+    differences: Mapping[tuple[int, int], float] | None = None,
+    noise: float = 2e-4,
+    seed: int = 1,
+) -> xr.Dataset:
+    """Make what `flatnorm_xr.archive.trend.compare.compare_solutions` returns, with known differences of ln G."""
+    rng = np.random.default_rng(seed)
+    dims, shape = ("detector", "amplifier"), (n_detectors, n_amplifiers)
+    size = noise * rng.normal(size=shape)
+    for unit, difference in (differences or {}).items():
+        size[unit] += difference
+    ratio = np.exp(size)
+    p = np.ones(shape)
+    for unit in differences or {}:
+        p[unit] = 1e-9
+    return xr.Dataset(
+        {
+            "G_ratio": (dims, ratio, {"long_name": "ratio of G", "units": "1"}),
+            "G_ratio_stderr": (dims, noise * ratio),
+            "level_ratio": (dims, ratio * np.exp(noise / 3 * rng.normal(size=shape))),
+            "level_ratio_stderr": (dims, noise * ratio),
+            "significance": (dims, size / noise),
+            "p_holm": (dims, p),
+        },
+        coords={
+            "detector": np.arange(1, n_detectors + 1),
+            "amplifier": [f"C{k:02}" for k in range(n_amplifiers)],
+            "x": ("detector", 42.0 * (np.arange(n_detectors) % 3)),
+            "y": ("detector", 42.0 * (np.arange(n_detectors) // 3)),
+        },
+        attrs={
+            "run_a": "3f" * 32,
+            "run_b": "a0" * 32,
+            "gauge": "common gauge: mean ln G of the 24 units measured in both is 0",
+            "rms": float(1085.7 * np.sqrt((size**2).mean())),
+        },
+    )
+
+
+@pytest.fixture(scope="session")
+def make_comparison() -> Callable[..., xr.Dataset]:
+    """Make a comparison of two runs that differ by known amounts; see `two_runs`."""
+    return two_runs
+
+
+@pytest.fixture(scope="session")
+def make_trend() -> Callable[..., xr.Dataset]:
+    """Make a trend of known drifts and jumps; see `years_of_runs`."""
+    return years_of_runs
+
+
+@pytest.fixture(scope="session")
+def trend() -> xr.Dataset:
+    """Ten years of 24 amplifiers: two jump, one of them twice, and three drift."""
+    return years_of_runs(
+        drifts={(0, 1): 1e-3, (3, 3): -6e-4, (5, 0): 4e-4},
+        jumps=[((1, 2), 50, -5e-3), ((4, 0), 90, 2e-3), ((4, 0), 20, 3e-3)],
+    )

@@ -22,11 +22,28 @@ if TYPE_CHECKING:
 
 __all__ = ["Category", "Scale", "categories_of", "scale_of"]
 
-_RATIOS = ("G", "true_G", "detector_scale", "amplifier_ratio", "edge_ratio", "gain_ratio", "gain_times_ratio")
+_RATIOS = (
+    "G",
+    "true_G",
+    "detector_scale",
+    "amplifier_ratio",
+    "edge_ratio",
+    "gain_ratio",
+    "gain_times_ratio",
+    "G_ratio",
+    "level_ratio",
+)
 """Drawn about 1."""
 
-_OF_GAUGE = ("G", "detector_scale")
+_OF_GAUGE = ("G", "detector_scale", "drift", "G_ratio", "level_ratio")
 """Hang on the gauge."""
+
+_IN_PERCENT = {
+    "drift": "drift of G [% a year]",
+    "drift_stderr": "standard error of the drift of G [% a year]",
+    "scatter": "scatter of G about its model [%]",
+}
+"""Words of what a trend says as logarithms, and people read in per cent."""
 
 _WIDTH = 5.0
 """Robust standard deviations about the median that a scale shows."""
@@ -84,7 +101,7 @@ def scale_of(
 
     name = str(array.name)
     residual = name == "residual"
-    shown = np.asarray(values, dtype=float) * (100 if residual else 1)
+    shown = np.asarray(values, dtype=float) * (100 if residual or name in _IN_PERCENT else 1)
     finite = shown[np.isfinite(shown)]
     # a scatter of residuals is called residual too, and has no sign
     centre = 1.0 if name in _RATIOS else 0.0 if (finite < 0).any() else None
@@ -112,7 +129,8 @@ def _label(array: xr.DataArray, gauge: str, residual: bool) -> str:
     if residual:
         return residual_label(array)
     gauge = plain(gauge).partition(" (")[0]
-    return "\n".join([axis_label(array), *textwrap.wrap(gauge, 50, max_lines=2, placeholder=" ...")])
+    words = _IN_PERCENT.get(str(array.name)) or axis_label(array)
+    return "\n".join([words, *textwrap.wrap(gauge, 50, max_lines=2, placeholder=" ...")])
 
 
 def _ends(finite: NDArray[np.float64], centre: float | None) -> tuple[float, float]:

@@ -69,7 +69,8 @@ def focal_plane(
     Parameters
     ----------
     ds : Dataset
-        Measurements or a solution. Amplifiers that do not exist are not drawn.
+        Measurements or a solution; or a trend or a comparison of runs, for what these say of units, such as ``drift``.
+        Amplifiers that do not exist are not drawn.
     variable : str or DataArray
         A variable or coordinate along detector[, amplifier][, exposure][, group][, mode], or a quantity that
         `flatnorm_xr.hierarchy` finds, such as ``amplifier_ratio``; or an array with the labels of ``ds``, for example

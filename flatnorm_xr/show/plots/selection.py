@@ -49,7 +49,8 @@ def chosen_array(
     if isinstance(ds, xr.Dataset) and "background" in ds and "detector" not in ds["background"].dims:
         msg = f"{caller}: the dataset has no dim detector; select with a list: ds.sel(detector=[...])"
         raise FlatnormError(msg)
-    validate(ds, caller=caller)
+    if not _of_runs(ds):
+        validate(ds, caller=caller)
     if not isinstance(variable, str | xr.DataArray):
         kind = type(variable).__name__
         msg = f"{caller}: variable is a {kind}; it must be a name, or a DataArray with the labels of the units"
@@ -101,6 +102,11 @@ def _found(ds: xr.Dataset, name: str, caller: str) -> xr.DataArray:
     there = [str(key) for key, array in ds.variables.items() if "detector" in array.dims]
     msg = f"{caller}: the dataset has no {name}; along detector lie {offenders(there, show=20)}"
     raise FlatnormError(msg)
+
+
+def _of_runs(ds: xr.Dataset) -> bool:
+    """Whether it is a trend or a comparison, which have no levels and lie along run."""
+    return isinstance(ds, xr.Dataset) and "detector" in ds.dims and bool({"drift", "G_ratio"} & set(ds.data_vars))
 
 
 def _aligned(array: xr.DataArray, ds: xr.Dataset, caller: str) -> xr.DataArray:

@@ -1,0 +1,230 @@
+"""What a trend says of its units, runs and changes, as arrays in the order of the units."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from flatnorm_xr.show.axes import Rows, by_amplifier, rows_of, table
+from flatnorm_xr.show.texts import shown
+
+__all__ = ["Change", "Followed", "is_trend"]
+
+Array = NDArray[np.float64]
+
+_YEAR = np.timedelta64(31_557_600, "s")
+
+
+def is_trend(ds: object) -> bool:
+    """Whether this is what `flatnorm_xr.archive.trend.follow` returns."""
+    return isinstance(ds, xr.Dataset) and {"drift", "G"} <= set(ds.data_vars) and "run" in ds["G"].dims
+
+
+@dataclass(frozen=True)
+class Change:
+    """A response that changed between two runs."""
+
+    unit: int
+    """Place of the unit."""
+    run: int
+    """Place of the first run after."""
+    before: np.datetime64
+    after: np.datetime64
+    """Times of the last run before and the first after."""
+    label: str
+    """Of the first run after."""
+    size: float
+    """ln of the response after over that before."""
+    error: float
+    p: float
+
+
+@dataclass(frozen=True)
+class Followed:
+    """A trend, with what pictures and pages share; (units) and (units, runs) where not said otherwise."""
+
+    trend: xr.Dataset
+
+    @cached_property
+    def rows(self) -> Rows:
+        """The units that exist."""
+        return rows_of(self.trend)
+
+    @cached_property
+    def by_amplifier(self) -> bool:
+        """Whether units are amplifiers."""
+        return by_amplifier(self.trend)
+
+    @cached_property
+    def detectors(self) -> list[str]:
+        """Labels of the detectors."""
+        return [shown(label, longest=80) for label in self.rows.detectors]
+
+    @cached_property
+    def detector(self) -> NDArray[np.intp]:
+        """Place of the detector of each unit."""
+        return np.repeat(np.arange(len(self.detectors)), np.diff(self.rows.starts))
+
+    @cached_property
+    def amplifiers(self) -> list[str]:
+        """Amplifier of each unit; empty texts where units are detectors."""
+        if not self.by_amplifier:
+            return [""] * len(self.rows.labels)
+        tiled = np.tile(self.trend["amplifier"].values, self.trend.sizes["detector"])
+        return [shown(label, longest=80) for label in tiled[self.rows.exists]]
+
+    @cached_property
+    def units(self) -> list[str]:
+        """Labels of the units, detector/amplifier."""
+        if not self.by_amplifier:
+            return self.detectors
+        return [f"{self.detectors[d]}/{a}" for d, a in zip(self.detector, self.amplifiers, strict=True)]
+
+    @cached_property
+    def time(self) -> NDArray[np.datetime64]:
+        """Time of each run, (runs)."""
+        values: NDArray[np.datetime64] = np.atleast_1d(self.trend["time"].values)
+        return values
+
+    @cached_property
+    def years(self) -> float:
+        """From the first run to the last; 0 for a single one."""
+        known = self.time[~np.isnat(self.time)]
+        return float((known.max() - known.min()) / _YEAR) if known.size else 0.0
+
+    @cached_property
+    def alpha(self) -> float:
+        """Probability below which something is called significant."""
+        return float(self.trend.attrs.get("alpha", 0.01))
+
+    @cached_property
+    def percent(self) -> Array:
+        """100 ln of G over its geometric mean over the runs; NaN where not measured."""
+        return 100 * (self._ln_G - self._mean[:, np.newaxis])
+
+    @cached_property
+    def measured(self) -> NDArray[np.bool_]:
+        """Which units any run has."""
+        return np.asarray(np.isfinite(self._ln_G).any(axis=1))
+
+    def model(self, unit: int) -> Array:
+        """Find the model of a unit as `percent` is, (runs); NaN where there is none."""
+        model: Array = 100 * (_ln(self._of_unit("model", unit)) - self._mean[unit])
+        return model
+
+    def error(self, unit: int) -> Array | None:
+        """Find the standard errors of a unit in per cent, (runs); None where none is known."""
+        if "G_stderr" not in self.trend:
+            return None
+        error = 100 * self._of_unit("G_stderr", unit) / self._of_unit("G", unit)
+        return error if np.isfinite(error).any() else None
+
+    @cached_property
+    def drift(self) -> Array:
+        """Change of ln G in a year."""
+        return self.of_units("drift")
+
+    @cached_property
+    def drift_stderr(self) -> Array:
+        """Standard error of `drift`."""
+        return self.of_units("drift_stderr")
+
+    @cached_property
+    def drift_p(self) -> Array:
+        """Probability of such a drift by chance, after all units were looked at."""
+        return self.of_units("drift_p_holm")
+
+    @cached_property
+    def drifts(self) -> NDArray[np.bool_]:
+        """Which units drift significantly."""
+        significant: NDArray[np.bool_] = np.isfinite(self.drift) & (self.drift_p < self.alpha)
+        return significant
+
+    @cached_property
+    def changes(self) -> list[Change]:
+        """Changes of the units and runs that are there, the most significant first."""
+        trend, place = self.trend, self._places
+        names = [name for name in ("change_detector", "change_amplifier") if name in trend]
+        found = []
+        for k in range(trend.sizes.get("change", 0)):
+            unit = place.get(tuple(str(trend[name].values[k]) for name in names))
+            after = trend["change_time"].values[k]
+            run = int(np.searchsorted(self.time, after))
+            if unit is None or not 0 < run < self.time.size:
+                continue  # selected away
+            before = trend["change_last_before"].values[k] if "change_last_before" in trend else self.time[run - 1]
+            size, error, p = (float(trend[name].values[k]) for name in _OF_CHANGE)
+            label = shown(trend["change_run"].values[k], longest=80) if "change_run" in trend else ""
+            found.append(Change(unit, run, before, after, label, size, error, p))
+        return found
+
+    def changes_of(self, unit: int) -> list[Change]:
+        """List the changes of one unit in time."""
+        return sorted((change for change in self.changes if change.unit == unit), key=lambda change: change.run)
+
+    @cached_property
+    def standing_out(self) -> list[int]:
+        """Units that changed or drift significantly, the largest effect over all years first."""
+        size = np.where(self.drifts, np.abs(np.nan_to_num(self.drift)) * self.years, 0.0)
+        for change in self.changes:
+            size[change.unit] = max(size[change.unit], abs(change.size))
+        order = np.argsort(-size, kind="stable")
+        return [int(unit) for unit in order if size[unit] > 0]
+
+    def of_units(self, name: str) -> Array:
+        """Take a variable of the units; one along detector is given to its amplifiers, NaN where there is none."""
+        if name not in self.trend:
+            return np.full(len(self.rows.labels), np.nan)
+        array = self.trend[name]
+        if self.by_amplifier and "amplifier" not in array.dims:
+            array = array.expand_dims(amplifier=self.trend.sizes["amplifier"])
+        values: Array = table(array, self.rows)[:, 0].astype(float)
+        return values
+
+    @cached_property
+    def _places(self) -> dict[tuple[str, ...], int]:
+        labels = [str(label) for label in self.rows.detectors]
+        amplifiers = (
+            np.tile(self.trend["amplifier"].values, self.trend.sizes["detector"]) if self.by_amplifier else None
+        )
+        if amplifiers is None:
+            return {(label,): k for k, label in enumerate(labels)}
+        names = zip(self.detector, amplifiers[self.rows.exists], strict=True)
+        return {(labels[d], str(amplifier)): k for k, (d, amplifier) in enumerate(names)}
+
+    @cached_property
+    def _ln_G(self) -> Array:
+        return _ln(table(self.trend["G"], self.rows, last="run"))
+
+    @cached_property
+    def _mean(self) -> Array:
+        known = np.isfinite(self._ln_G)
+        number = known.sum(axis=1)
+        total = np.where(known, self._ln_G, 0.0).sum(axis=1)
+        mean: Array = np.divide(total, number, out=np.full(total.shape, np.nan), where=number > 0)
+        return mean
+
+    def _of_unit(self, name: str, unit: int) -> Array:
+        array = self.trend[name]
+        if self.by_amplifier:
+            detector, amplifier = divmod(int(np.flatnonzero(self.rows.exists)[unit]), self.trend.sizes["amplifier"])
+            array = array.isel(detector=detector, amplifier=amplifier)
+        else:
+            array = array.isel(detector=unit)
+        values: Array = np.asarray(array.values, dtype=float)
+        return values
+
+
+_OF_CHANGE = ("change_size", "change_size_stderr", "change_p")
+
+
+def _ln(values: NDArray[Any]) -> Array:
+    """Logarithms; NaN of what is not positive."""
+    positive = np.isfinite(values) & (values > 0)
+    logarithms: Array = np.where(positive, np.log(np.where(positive, values, 1.0)), np.nan)
+    return logarithms
