@@ -8,7 +8,7 @@ import os
 import re
 import warnings
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ from flatnorm_xr.errors import FlatnormError, ReadError, SchemaError, offenders
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Columns", "read_columns"]
+__all__ = ["Columns", "columns_of_table", "read_columns", "with_numbers"]
 
 _NO_NUMBER = ("", "nan", "NaN", "NAN", "NA", "N/A", "null", "None")
 """What stands for "not measured" in a column of numbers; in any other column these are ordinary text."""
@@ -30,21 +30,29 @@ _EXTENSIONS = (".csv", ".ecsv", ".parquet")
 
 @dataclass(frozen=True)
 class Columns:
-    """The columns of a file.
+    """The columns of a file, or of a table in memory, whose ``path`` is None.
 
     ``frame`` has float or integer columns for the names that must be numbers and, from text files, strings for all
-    others. ``text`` names the columns that the file itself declares to be strings.
+    others. ``text`` names the columns that the file itself declares to be strings, ``dtypes`` what it declares of
+    others.
     """
 
-    path: Path
+    path: Path | None
     frame: pd.DataFrame
     units: Mapping[str, str] = field(default_factory=dict)
     meta: Mapping[str, Any] = field(default_factory=dict)
     text: frozenset[str] = frozenset()
+    dtypes: Mapping[str, np.dtype[Any]] = field(default_factory=dict)
+    caller: str = "read_table"
+
+    @property
+    def said(self) -> str:
+        """How a message begins: the function that was called, and the file."""
+        return self.caller if self.path is None else f"{self.caller}: {self.path}"
 
     def where(self, rows: np.ndarray[Any, Any]) -> list[str]:
-        """Say where rows (counted from 0) stand in the file: "line 7", or "row 6" (from 1) of a Parquet file."""
-        if self.path.suffix.lower() == ".parquet":
+        """Say where rows (counted from 0) stand: "line 7" of a file of text, "row 6" (from 1) of any other table."""
+        if self.path is None or self.path.suffix.lower() == ".parquet":
             return [f"row {row + 1}" for row in rows]
         wanted = {int(row) for row in rows}
         lines: dict[int, int] = {}
@@ -87,7 +95,7 @@ def read_columns(path: str | os.PathLike[str], *, numbers: Collection[str], call
     check_regular(path, caller=caller)
     try:
         if extension == ".parquet":
-            columns = _read_parquet(path)
+            columns = _read_parquet(path, caller)
         else:
             _check_text(path)
             columns = _read_ecsv(path, numbers) if _is_ecsv(path) else _read_csv(path, numbers)
@@ -106,7 +114,7 @@ def read_columns(path: str | os.PathLike[str], *, numbers: Collection[str], call
     except _UnreadableError as error:
         msg = f"{caller}: {path}: {error}"
         raise ReadError(msg) from error
-    return _with_numbers(columns, numbers, caller)
+    return with_numbers(replace(columns, caller=caller), numbers)
 
 
 class _UnreadableError(Exception):
@@ -268,7 +276,7 @@ def _read_ecsv(path: Path, numbers: Collection[str]) -> Columns:
     names, _ = _check_shape(path, _delimiter(path))
     try:
         if any("__serialized_columns__" in line for line in header):
-            return _from_astropy(path, QTable.read(path, format="ascii.ecsv"))
+            return columns_of_table(QTable.read(path, format="ascii.ecsv"), path)
         # only the header: astropy's reader of rows is slow in Python, that of pandas is compiled
         writable = [line for line in header if not re.match(r"#\s*delimiter:", line)]
         empty = QTable.read([*writable, " ".join(_quoted(name) for name in names)], format="ascii.ecsv")
@@ -278,23 +286,37 @@ def _read_ecsv(path: Path, numbers: Collection[str]) -> Columns:
     rows = _read_csv(path, numbers)
     units = {name: str(empty[name].unit) for name in empty.colnames if getattr(empty[name], "unit", None)}
     text = frozenset(name for name in empty.colnames if empty[name].dtype.kind in "USO")
-    return Columns(path, rows.frame, units, dict(empty.meta), text)
+    dtypes = {name: empty[name].dtype for name in empty.colnames if empty[name].dtype.kind in "biuf"}
+    return Columns(path, rows.frame, units, dict(empty.meta), text, dtypes)
 
 
 def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def _from_astropy(path: Path, table: Any) -> Columns:
+def columns_of_table(table: Any, path: Path | None = None) -> Columns:
+    """Columns of an astropy table; what is masked is NaN, NaT or empty text, times are UTC.
+
+    Parameters
+    ----------
+    table : astropy.table.Table
+        With plain columns, quantities, masked columns and times.
+    path : Path, optional
+        File that it was read from.
+    """
     import pandas as pd
     from astropy.time import Time
 
-    data, units, text = {}, {}, set()
+    data: dict[str, pd.Series[Any]] = {}
+    units: dict[str, str] = {}
+    text: set[str] = set()
+    dtypes: dict[str, np.dtype[Any]] = {}
     for name in table.colnames:
         column = table[name]
         if isinstance(column, Time):
-            times = np.where(np.ma.getmaskarray(column.mask), "", np.char.add(column.utc.isot, "Z"))
-            data[name] = pd.Series(times.tolist(), dtype=object)
+            masked = np.ma.getmaskarray(column.mask)
+            times = np.ma.getdata(column.utc.datetime64).astype("datetime64[ns]")
+            data[name] = pd.Series(np.where(masked, np.datetime64("NaT", "ns"), times))
             continue
         if getattr(column, "unit", None):
             units[name] = str(column.unit)
@@ -304,16 +326,17 @@ def _from_astropy(path: Path, table: Any) -> Columns:
             data[name] = pd.Series([str(v) for v in values.filled("").tolist()], dtype=object)
         else:
             masked = np.ma.getmaskarray(values)
-            data[name] = pd.Series(np.where(masked, np.nan, values.data.astype(float)) if masked.any() else values.data)
-    return Columns(path, pd.DataFrame(data), units, dict(table.meta), frozenset(text))
+            plain = np.where(masked, np.nan, values.data.astype(float)) if masked.any() else values.data
+            data[name], dtypes[name] = pd.Series(plain), plain.dtype
+    return Columns(path, pd.DataFrame(data), units, dict(table.meta), frozenset(text), dtypes)
 
 
-def _read_parquet(path: Path) -> Columns:
+def _read_parquet(path: Path, caller: str) -> Columns:
     try:
         import pyarrow
         import pyarrow.parquet
     except ImportError as error:
-        msg = f"read_table: {path}: reading Parquet needs pyarrow: pip install pyarrow"
+        msg = f"{caller}: {path}: reading Parquet needs pyarrow: pip install pyarrow"
         raise FlatnormError(msg) from error
     import pandas as pd
 
@@ -337,8 +360,14 @@ def _read_parquet(path: Path) -> Columns:
     return Columns(path, frame, text=frozenset(text))
 
 
-def _with_numbers(columns: Columns, numbers: Collection[str], caller: str) -> Columns:
-    """Make the columns that must be numbers int64 or float64, or say which entries are no numbers."""
+def with_numbers(columns: Columns, numbers: Collection[str]) -> Columns:
+    """Make the columns that must be numbers int64 or float64, or say which entries are no numbers.
+
+    Raises
+    ------
+    SchemaError
+        Naming the columns, and the first lines.
+    """
     import pandas as pd
 
     frame, problems = columns.frame.copy(deep=False), []
@@ -359,6 +388,6 @@ def _with_numbers(columns: Columns, numbers: Collection[str], caller: str) -> Co
             column = converted
         frame[name] = column.astype("int64" if column.dtype.kind in "iu" else "float64")
     if problems:
-        msg = f"{caller}: {columns.path}: {'; '.join(problems)}; write numbers with a decimal point and nothing else"
+        msg = f"{columns.said}: {'; '.join(problems)}; write numbers with a decimal point and nothing else"
         raise SchemaError(msg)
-    return Columns(columns.path, frame, columns.units, columns.meta, columns.text)
+    return replace(columns, frame=frame)

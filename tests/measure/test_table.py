@@ -461,3 +461,21 @@ def test_newline_in_the_name_of_a_column_loses_no_row(tmp_path):
     path = tmp_path / "levels.csv"
     path.write_text('detector,exposure,background,"sky\nlevel"\nS1,1,10,5\nS1,2,20,5\nS2,1,11,5\nS2,2,22,5\n')
     assert read_table(path).background.values.tolist() == [[10, 20], [11, 22]]
+
+
+def test_units_that_convert_are_converted(tmp_path):
+    columns = {"detector": [1, 2], "exposure": [5, 5], "background": [1.0, 2.0] * u.adu, "x": [0.25, 0.5] * u.m}
+    QTable({**columns, "exposure_time": [1.0, 1.0] * u.minute}).write(tmp_path / "levels.ecsv")
+    ds = read_table(tmp_path / "levels.ecsv")
+    np.testing.assert_array_equal(ds.x, [250.0, 500.0])
+    assert ds.exposure_time.item() == 60.0
+    QTable({**columns, "gain": [1.0, 1.0] * u.s}).write(tmp_path / "other.ecsv")
+    with pytest.raises(SchemaError, match=r"other\.ecsv: gain is in 's', not in electron adu-1; convert the columns"):
+        read_table(tmp_path / "other.ecsv")
+
+
+def test_times_of_astropy_keep_their_nanoseconds(tmp_path):
+    times = np.array(["2024-01-31T23:59:59.123456789", "1970-01-01T00:00:00.000000001"], dtype="M8[ns]")
+    columns = {"detector": [1, 1], "exposure": [5, 6], "background": [1.0, 2.0], "time": Time(times)}
+    QTable(columns).write(tmp_path / "levels.ecsv")
+    np.testing.assert_array_equal(read_table(tmp_path / "levels.ecsv").time.sel(exposure=[5, 6]), times)
