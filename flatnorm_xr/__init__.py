@@ -9,6 +9,9 @@ __version__ = "0.1.0"
 # A shell that waits for `flatnorm` to complete a word needs none of this, and it takes most of a second.
 if "_FLATNORM_COMPLETE" not in os.environ:
     from flatnorm_xr import accessor  # noqa: F401  registers ds.flatnorm
+    from flatnorm_xr.archive.acceptance import Thresholds
+    from flatnorm_xr.archive.archive import Archive
+    from flatnorm_xr.archive.certificates import Certificate, Waiver
     from flatnorm_xr.archive.export import export
     from flatnorm_xr.archive.netcdf import open, save
     from flatnorm_xr.camera.inspect import inspect
@@ -40,7 +43,9 @@ if "_FLATNORM_COMPLETE" not in os.environ:
     from flatnorm_xr.simulate.levels import simulate  # isort: skip
 
 __all__ = [
+    "Archive",
     "CameraError",
+    "Certificate",
     "DisconnectedError",
     "Flag",
     "FlatnormError",
@@ -48,6 +53,8 @@ __all__ = [
     "ReadError",
     "Scales",
     "SchemaError",
+    "Thresholds",
+    "Waiver",
     "__version__",
     "bridges",
     "covariance",

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from flatnorm_xr.errors import FlatnormError
 
-__all__ = ["whole_file"]
+__all__ = ["claim_file", "flush", "whole_file"]
 
 _NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL, errno.EACCES}
 
@@ -56,7 +56,7 @@ def whole_file(path: str | os.PathLike[str], *, overwrite: bool = False, caller:
             # O_EXCL and 0o666: a file of our own, with the permissions that umask gives any new file
             os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
             yield temporary
-            _flush(temporary)
+            flush(temporary)
             _publish(temporary, target, overwrite=overwrite)
         except FileExistsError as error:
             raise FlatnormError(_exists(target, caller)) from error
@@ -68,7 +68,39 @@ def whole_file(path: str | os.PathLike[str], *, overwrite: bool = False, caller:
             temporary.unlink(missing_ok=True)
     # Some network file systems refuse to flush a folder; the file is whole either way.
     with contextlib.suppress(OSError):
-        _flush(target.parent)
+        flush(target.parent)
+
+
+def claim_file(path: Path, content: bytes) -> bool:
+    """Write a file whole under a name that nobody has taken; one of several writers of one name wins.
+
+    Parameters
+    ----------
+    path : Path
+        Its folder must exist.
+    content : bytes
+
+    Returns
+    -------
+    bool
+        False when the name is taken; nothing was written then.
+    """
+    temporary = path.parent / f".flatnorm-{secrets.token_hex(6)}.part"
+    try:
+        with open(temporary, "xb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        try:
+            _publish(temporary, path, overwrite=False)
+        except FileExistsError:
+            return False
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        flush(path.parent)
+    return True
 
 
 def _check(target: Path, *, overwrite: bool, caller: str) -> None:
@@ -87,7 +119,8 @@ def _exists(target: Path, caller: str) -> str:
     return f"{caller}: {target} exists; pass overwrite=True to replace it, or give another name"
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
+    """Wait until a file, or a folder with the names in it, is on disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

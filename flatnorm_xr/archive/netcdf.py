@@ -140,20 +140,10 @@ def open(path: str | os.PathLike[str], *, chunks: Any = None) -> xr.Dataset:
     SchemaError
         Another program wrote it, or a newer version of this one.
     """
-    if not os.path.exists(path):
-        msg = f"open: {path}: no such file"
-        raise ReadError(msg)
-    if os.path.isdir(path):
-        msg = f"open: {path} is a folder; give the name of a NetCDF file"
-        raise ReadError(msg)
-    check_regular(path, caller="open")
     if chunks is not None and importlib.util.find_spec("dask") is None:
         msg = "open: chunks= needs dask: pip install dask"
         raise FlatnormError(msg)
-    try:
-        raw = xr.open_dataset(os.path.abspath(path), engine="netcdf4", decode_cf=False, chunks=chunks)
-    except (OSError, RuntimeError, ValueError, AttributeError) as error:
-        raise ReadError(_unreadable(path, error)) from error
+    raw = _opened(path, chunks)
     try:
         _check_versions(raw.attrs, path)
         ds = _decode(raw)
@@ -172,6 +162,43 @@ def open(path: str | os.PathLike[str], *, chunks: Any = None) -> xr.Dataset:
     else:
         ds.set_close(raw.close)
     return ds
+
+
+def open_lazily(path: str | os.PathLike[str]) -> xr.Dataset:
+    """Read a dataset that `save` wrote, each value when it is asked for; it must be closed.
+
+    Parameters
+    ----------
+    path : path
+
+    Raises
+    ------
+    ReadError, SchemaError
+        As `open`, but for values that are damaged, which shows when they are read.
+    """
+    raw = _opened(path, None)
+    try:
+        _check_versions(raw.attrs, path)
+        ds = _decode(raw)
+    except BaseException:
+        raw.close()
+        raise
+    ds.set_close(raw.close)
+    return ds
+
+
+def _opened(path: str | os.PathLike[str], chunks: Any) -> xr.Dataset:
+    if not os.path.exists(path):
+        msg = f"open: {path}: no such file"
+        raise ReadError(msg)
+    if os.path.isdir(path):
+        msg = f"open: {path} is a folder; give the name of a NetCDF file"
+        raise ReadError(msg)
+    check_regular(path, caller="open")
+    try:
+        return xr.open_dataset(os.path.abspath(path), engine="netcdf4", decode_cf=False, chunks=chunks)
+    except (OSError, RuntimeError, ValueError, AttributeError) as error:
+        raise ReadError(_unreadable(path, error)) from error
 
 
 def _needs_levels(ds: xr.Dataset) -> bool:

@@ -60,7 +60,7 @@ def test_killed_while_saving(tmp_path):
             np.testing.assert_array_equal(netcdf.open(target).background, expected)
 
 
-STEPS = {"write": (xr.Dataset, "to_netcdf"), "flush": (atomic, "_flush"), "link": (os, "link"), "open": (os, "open")}
+STEPS = {"write": (xr.Dataset, "to_netcdf"), "flush": (atomic, "flush"), "link": (os, "link"), "open": (os, "open")}
 
 
 @pytest.mark.parametrize("step", [*STEPS, "replace"])

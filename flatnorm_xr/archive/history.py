@@ -1,0 +1,237 @@
+"""G of many runs as one dataset, read from the places where it lies in their files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import xarray as xr
+
+from flatnorm_xr.archive import netcdf
+from flatnorm_xr.archive.catalogue import Series
+from flatnorm_xr.archive.contents import read_block
+from flatnorm_xr.errors import FlatnormError, offenders, warn
+from flatnorm_xr.model.schema import attributes_of
+
+__all__ = ["Labels", "UnitLabels", "of_hierarchy", "read_history", "union"]
+
+Labels = tuple[Sequence[str | int], Sequence[str] | None]
+"""Of the detectors, and of the amplifiers where units are amplifiers."""
+
+Array = np.ndarray[Any, np.dtype[np.float64]]
+
+
+class UnitLabels:
+    """The units of several runs together, and where those of each run are among them.
+
+    Parameters
+    ----------
+    several : mapping of int to Labels
+        By the number under which runs refer to them.
+
+    Raises
+    ------
+    FlatnormError
+        Some runs are of amplifiers and others of whole detectors.
+    """
+
+    def __init__(self, several: Mapping[int, Labels]) -> None:
+        if len({amplifiers is None for _, amplifiers in several.values()}) > 1:
+            msg = (
+                "archive: some runs are of amplifiers and others of whole detectors; choose those of one kind with "
+                "since= and until=, or solve with the same level"
+            )
+            raise FlatnormError(msg)
+        self.detectors = union(detectors for detectors, _ in several.values())
+        amplifiers = [names for _, names in several.values() if names is not None]
+        self.amplifiers = union(amplifiers) if amplifiers else None
+        self._places = {number: self._placed(labels) for number, labels in several.items()}
+
+    @property
+    def dims(self) -> tuple[str, ...]:
+        """Of the units."""
+        return ("detector",) if self.amplifiers is None else ("detector", "amplifier")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Numbers of labels along `dims`."""
+        return (len(self.detectors),) if self.amplifiers is None else (len(self.detectors), len(self.amplifiers))
+
+    @property
+    def coords(self) -> dict[str, Any]:
+        """Labels, as coordinates."""
+        named = {"detector": np.asarray(self.detectors)}
+        return named if self.amplifiers is None else named | {"amplifier": np.asarray(self.amplifiers)}
+
+    def place(self, values: Any, number: int, *, into: Any, dims: Sequence[str] | None = None) -> None:
+        """Put the values of a run where its units are.
+
+        Parameters
+        ----------
+        values : array
+        number : int
+            Of the run's labels.
+        into : array
+            Of all units; what the run has not stays as it is.
+        dims : sequence of str, optional
+            Of the values; those of the units by default. Along other dims the values come first.
+        """
+        places = self._places[number]
+        named = self.dims if dims is None else dims
+        if values.shape == into.shape and all(places.get(dim) is None for dim in named):
+            into[...] = values
+            return
+        where = [places.get(dim) or range(size) for dim, size in zip(named, values.shape, strict=True)]
+        into[np.ix_(*where)] = values
+
+    def _placed(self, labels: Labels) -> dict[str, list[int] | None]:
+        """Where along each dim the labels are; None: they are all of them, in order."""
+        placed: dict[str, list[int] | None] = {}
+        for dim, own, all_of in zip(("detector", "amplifier"), labels, (self.detectors, self.amplifiers), strict=True):
+            if own is not None and all_of is not None:
+                where = {label: k for k, label in enumerate(all_of)}
+                placed[dim] = None if [*own] == all_of else [where[label] for label in own]
+        return placed
+
+
+def union(several: Any) -> list[Any]:
+    """Labels of all, each once; sorted where they can be compared, else in the order in which they come."""
+    found = list(dict.fromkeys(label for labels in several for label in labels))
+    return sorted(found) if len({type(label) for label in found}) == 1 else found
+
+
+def read_history(series: Sequence[Series], labels: Mapping[int, Labels], *, path: Callable[[str], Path]) -> xr.Dataset:
+    """Read G and its errors of many runs.
+
+    Parameters
+    ----------
+    series : sequence of Series
+        In order of time; those without a time are left out, with a warning.
+    labels : mapping of int to Labels
+    path : callable
+        Of the file of a run.
+
+    Returns
+    -------
+    Dataset
+        ``G``, ``G_stderr`` (run, detector[, amplifier]), NaN where there is none; ``time`` and the means of each run
+        along ``run``.
+    """
+    timeless = [one.run[:12] for one in series if one.time is None]
+    if timeless:
+        warn(f"trend: the runs {offenders(timeless)} have no time and are left out")
+    known = [one for one in series if one.time is not None]
+    if not known:
+        msg = "trend: no run has a time; without times nothing can be followed"
+        raise FlatnormError(msg)
+    units = UnitLabels({one.labels: labels[one.labels] for one in known})
+    arrays = {name: np.full((len(known), *units.shape), np.nan) for name in ("G", "G_stderr")}
+    for k, one in enumerate(known):
+        for name, values in _responses(one, path(one.run), units.dims).items():
+            units.place(values, one.labels, into=arrays[name][k])
+    history = xr.Dataset(
+        {name: (("run", *units.dims), values, attributes_of(name)) for name, values in arrays.items()},
+        coords={
+            "run": ("run", [one.run for one in known], {"long_name": "run"}),
+            "time": ("run", np.array([one.time for one in known], "datetime64[us]").astype("datetime64[ns]")),
+            **{dim: (dim, values, attributes_of(dim)) for dim, values in units.coords.items()},
+            **_covariates(known),
+        },
+    )
+    history = history.assign_coords(_of_units(known, units, path))
+    history["time"].attrs = {"long_name": "mean time of the exposures, UTC"}
+    return history if np.isfinite(arrays["G_stderr"]).any() else history.drop_vars("G_stderr")
+
+
+def of_hierarchy(history: xr.Dataset, name: Literal["G", "detector_scale", "amplifier_ratio"]) -> xr.Dataset:
+    """Give what is followed in place of G: the scale of each detector, or the ratio of each amplifier to it.
+
+    Parameters
+    ----------
+    history : Dataset
+        Of `read_history`, with amplifiers unless ``name`` is "G".
+    name : {"G", "detector_scale", "amplifier_ratio"}
+        ``detector_scale`` is the geometric mean of G over the amplifiers that were measured; ``amplifier_ratio`` is G
+        over that.
+    """
+    if name == "G":
+        return history
+    if name not in ("detector_scale", "amplifier_ratio"):
+        msg = f"trend: {name!r} cannot be followed; it must be 'G', 'detector_scale' or 'amplifier_ratio'"
+        raise FlatnormError(msg)
+    if "amplifier" not in history["G"].dims:
+        msg = f"trend: {name} needs runs of amplifiers; these are of whole detectors: follow 'G'"
+        raise FlatnormError(msg)
+    logarithm = xr.ufuncs.log(history["G"])
+    scale = logarithm.mean("amplifier")
+    number = logarithm.notnull().sum("amplifier")
+    found = history.drop_vars(["G", "G_stderr"], errors="ignore")
+    if "G_stderr" in history:
+        variance = (history["G_stderr"] / history["G"]) ** 2
+        of_scale = variance.sum("amplifier") / number.where(number > 0) ** 2
+    if name == "detector_scale":
+        found = found.drop_vars("amplifier").assign(G=xr.ufuncs.exp(scale))
+        if "G_stderr" in history:
+            found["G_stderr"] = found["G"] * of_scale**0.5
+    else:
+        found = found.assign(G=xr.ufuncs.exp(logarithm - scale))
+        if "G_stderr" in history:
+            found["G_stderr"] = found["G"] * (variance * (1 - 2 / number.where(number > 0)) + of_scale) ** 0.5
+    for own in ("G", "G_stderr"):
+        if own in found:
+            found[own].attrs = attributes_of(name if own == "G" else f"{name}_stderr")
+    return found
+
+
+def _responses(one: Series, path: Path, dims: tuple[str, ...]) -> dict[str, Array]:
+    """G and its errors of one run and one filter, dims in order."""
+    found: dict[str, Array] = {}
+    for name in ("G", "G_stderr"):
+        block = one.blocks.get(name)
+        if block is not None:
+            of_file, own = read_block(path, block), block.dims
+        elif name == "G" or "G" not in one.blocks:
+            array = netcdf.open(path).get(name)
+            if array is None:
+                continue
+            of_file, own = array.values, tuple(map(str, array.dims))
+        else:
+            continue
+        if "group" in own:
+            of_file, own = (
+                np.take(of_file, one.only_group("trend"), axis=own.index("group")),
+                tuple(d for d in own if d != "group"),
+            )
+        found[name] = of_file if own == dims else np.moveaxis(of_file, [own.index(d) for d in dims], range(len(dims)))
+    return found
+
+
+def _of_units(series: Sequence[Series], units: UnitLabels, path: Callable[[str], Path]) -> dict[str, Any]:
+    """Give what is known of the units, such as their places, as the latest run that has them knows it."""
+    found: dict[str, Any] = {}
+    latest = {one.labels: one for one in series}
+    for one in sorted(latest.values(), key=lambda one: one.time or 0):
+        with netcdf.open_lazily(path(one.run)) as ds:
+            for name, array in ds.coords.items():
+                dims = tuple(map(str, array.dims))
+                kind = array.dtype.kind
+                if not dims or name in dims or not set(dims) <= set(units.dims) or kind not in "biufOUT":
+                    continue
+                values = array.values.astype(bool if kind == "b" else float if kind in "iuf" else object)
+                shape = tuple(n for dim, n in zip(units.dims, units.shape, strict=True) if dim in dims)
+                empty = np.full(shape, False if kind == "b" else np.nan if kind in "iuf" else "", values.dtype)
+                if name not in found or found[name][0] != dims:
+                    found[str(name)] = (dims, empty, dict(array.attrs))
+                units.place(values, one.labels, into=found[str(name)][1], dims=dims)
+    return {name: (dims, _as_text(values), attrs) for name, (dims, values, attrs) in found.items()}
+
+
+def _as_text(values: Any) -> Any:
+    return values.astype(str) if values.dtype == object else values
+
+
+def _covariates(series: Sequence[Series]) -> dict[str, Any]:
+    names = sorted({name for one in series for name in one.means} - {"run", "time", "detector", "amplifier"})
+    return {name: ("run", np.array([one.means.get(name, np.nan) for one in series], dtype=float)) for name in names}

@@ -1,0 +1,126 @@
+"""What comes into an archive: a solution, checked, that tells its camera and has a digest."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from flatnorm_xr.archive import netcdf
+from flatnorm_xr.archive.digest import DIGEST, content_digest
+from flatnorm_xr.errors import FlatnormError, ReadError, SchemaError, offenders, warn
+
+__all__ = ["Arrival", "arriving"]
+
+LARGEST = 8 << 30
+"""Bytes that a run may take in memory."""
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """A run on its way in."""
+
+    dataset: xr.Dataset
+    """As it goes into a file."""
+    digest: str
+    file: Path | None
+    """The file it is in, where an archive made that."""
+
+
+def arriving(
+    run: str | os.PathLike[str] | xr.Dataset, *, camera: str | None = None, filter: str | None = None
+) -> Arrival:
+    """Read and check what is to be kept.
+
+    Parameters
+    ----------
+    run : path or Dataset
+    camera, filter : str, optional
+        For a run that does not tell them.
+
+    Raises
+    ------
+    FlatnormError
+        Not a solution, or it tells another camera or filter, or none.
+    """
+    path = None if isinstance(run, xr.Dataset) else Path(run)
+    ds = run.compute() if isinstance(run, xr.Dataset) else _read(Path(run))
+    missing = [name for name in ("E", "G") if name not in ds]
+    if missing:
+        what = str(path) if path is not None else "the dataset"
+        msg = f"add: {what} has no {' and no '.join(missing)}; an archive keeps solutions: solve it first"
+        raise SchemaError(msg)
+    told = _with_filter(_with_camera(ds, camera), filter)
+    bare = netcdf.storable(told, caller="add")
+    if path is not None and told is ds and DIGEST in ds.attrs and not _groups(path):
+        digest = content_digest(ds)
+        if ds.attrs[DIGEST] == digest:
+            return Arrival(bare, digest, path)
+    return Arrival(bare, content_digest(bare), None)
+
+
+def _read(path: Path) -> xr.Dataset:
+    if path.suffix.lower() in (".csv", ".ecsv", ".yaml", ".yml"):
+        from flatnorm_xr.archive.read_solution import read_solution
+
+        return read_solution(path)
+    size = _declared_size(path)
+    if size > LARGEST:
+        msg = (
+            f"add: {path} holds {size / 2**30:.0f} GiB, a run may take {LARGEST / 2**30:.0f}; was it made by flatnorm?"
+        )
+        raise ReadError(msg)
+    groups = _groups(path)
+    if groups:
+        warn(f"add: the groups {offenders(groups)} of {path} are no part of a run and are left out")
+    return netcdf.open(path)
+
+
+def _declared_size(path: Path) -> int:
+    """Bytes the variables of a file would take in memory; 0 when it cannot be told, which opening it will."""
+    from netCDF4 import Dataset
+
+    try:
+        with Dataset(os.path.abspath(path)) as file:
+            return sum(int(np.prod(v.shape, dtype=object)) * 8 for v in file.variables.values())
+    except (OSError, RuntimeError, ValueError, AttributeError):
+        return 0
+
+
+def _groups(path: Path) -> list[str]:
+    from netCDF4 import Dataset
+
+    if path.suffix.lower() not in (".nc", ".nc4"):
+        return []
+    try:
+        with Dataset(os.path.abspath(path)) as file:
+            return sorted(file.groups)
+    except (OSError, RuntimeError, ValueError, AttributeError):
+        return []
+
+
+def _with_camera(ds: xr.Dataset, camera: str | None) -> xr.Dataset:
+    told = str(ds.attrs.get("camera", ""))
+    if told and camera is not None and camera != told:
+        msg = f"add: camera is {camera!r}, but the run says {offenders([repr(told)])}; leave camera out"
+        raise FlatnormError(msg)
+    if told:
+        return ds
+    if camera is None or not camera.strip():
+        msg = "add: the run does not tell its camera, by which runs are found; pass camera="
+        raise FlatnormError(msg)
+    return ds.assign_attrs(camera=camera.strip())
+
+
+def _with_filter(ds: xr.Dataset, filter: str | None) -> xr.Dataset:
+    if filter is None:
+        return ds
+    if "physical_filter" in ds.coords:
+        told = sorted(set(ds["physical_filter"].values.astype(str).ravel()))
+        if told != [filter] and told != [""]:
+            msg = f"add: filter is {filter!r}, but the run says {offenders(map(repr, told))}; leave filter out"
+            raise FlatnormError(msg)
+    return ds.assign_coords(physical_filter=("exposure", [filter] * ds.sizes["exposure"]))

@@ -1,0 +1,160 @@
+"""The files of an archive: each run once, under the checksum of its bytes, never changed."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import xarray as xr
+
+from flatnorm_xr.archive.atomic import flush
+from flatnorm_xr.archive.digest import DIGEST, content_digest
+from flatnorm_xr.archive.netcdf import write_unprotected
+from flatnorm_xr.errors import FlatnormError, offenders
+
+__all__ = ["RUN", "Store", "sha256_of"]
+
+RUN = re.compile(r"[0-9a-f]{64}")
+"""What a run is called: the sha256 of its file."""
+
+_UNPACKED = frozenset(("G", "G_stderr"))
+"""Variables that are followed over thousands of runs, and so are read by their place in the file."""
+
+_BLOCK = 1 << 20
+
+
+class Store:
+    """Runs in ``runs/``, what was removed in ``trash/``, what was found damaged in ``quarantine/``.
+
+    Parameters
+    ----------
+    root : path
+        Folder of the archive.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def path(self, run: str, folder: str = "runs") -> Path:
+        """Where a run lies, or would lie. Made from the checksum alone, never from what stands in a file."""
+        if not RUN.fullmatch(run):
+            msg = f"archive: {offenders([run])} is no run; a run is named by 64 hexadecimal digits"
+            raise FlatnormError(msg)
+        return self.root / folder / run[:2] / f"{run}.nc" if folder == "runs" else self.root / folder / f"{run}.nc"
+
+    def runs(self) -> set[str]:
+        """Names of the runs that are there."""
+        return {path.stem for path in self._files() if RUN.fullmatch(path.stem) and path == self.path(path.stem)}
+
+    def strangers(self) -> list[Path]:
+        """Files among the runs that are none."""
+        return sorted(p for p in self._files() if not RUN.fullmatch(p.stem) or p != self.path(p.stem))
+
+    def keep(self, bare: xr.Dataset) -> str:
+        """Write a dataset as a run.
+
+        Parameters
+        ----------
+        bare : Dataset
+            What `flatnorm_xr.archive.netcdf.storable` gave.
+
+        Returns
+        -------
+        str
+            Name of the run. Where the same bytes are there already, nothing is written.
+        """
+        ordered = _in_order(bare)
+        with self._incoming() as temporary:
+            write_unprotected(ordered, temporary, self.root, unpacked=_UNPACKED & set(map(str, ordered.variables)))
+            return self._place(temporary)
+
+    def keep_file(self, path: Path) -> str:
+        """Copy a file that an archive made, byte by byte, so that the run has the name it had there."""
+        with self._incoming() as temporary:
+            with open(path, "rb") as source, open(temporary, "wb") as target:
+                while block := source.read(_BLOCK):
+                    target.write(block)
+            return self._place(temporary)
+
+    def move(self, run: str, folder: str) -> Path:
+        """Take a run out of the archive, to ``trash`` or ``quarantine``."""
+        return self.move_file(self.path(run), folder)
+
+    def move_file(self, path: Path, folder: str) -> Path:
+        """Take any file out of its folder; one that has been taken out under the same name before is kept too."""
+        target = self.root / folder / path.name
+        target.parent.mkdir(exist_ok=True)
+        if target.exists():
+            target = target.with_name(f"{path.name}.{secrets.token_hex(4)}")
+        os.replace(path, target)
+        with contextlib.suppress(OSError):
+            flush(target.parent)
+            flush(path.parent)
+        return target
+
+    def leftovers(self) -> list[Path]:
+        """Files that a writer is writing, or was when it was killed."""
+        return sorted(self.root.glob("incoming/.flatnorm-*.part")) + sorted(self.root.glob("records/.flatnorm-*.part"))
+
+    def _files(self) -> Iterator[Path]:
+        try:
+            folders = sorted(os.scandir(self.root / "runs"), key=lambda entry: entry.name)
+        except FileNotFoundError:
+            return
+        for folder in folders:
+            if not folder.is_dir(follow_symlinks=False):
+                yield Path(folder.path)
+                continue
+            with os.scandir(folder.path) as entries:
+                for entry in entries:
+                    yield Path(entry.path)
+
+    @contextlib.contextmanager
+    def _incoming(self) -> Iterator[Path]:
+        folder = self.root / "incoming"
+        folder.mkdir(exist_ok=True)
+        temporary = folder / f".flatnorm-{secrets.token_hex(6)}.part"
+        try:
+            os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+            yield temporary
+        finally:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+    def _place(self, temporary: Path) -> str:
+        """Give a whole file its name: the checksum of its bytes."""
+        os.chmod(temporary, os.stat(temporary).st_mode & ~0o222)
+        flush(temporary)
+        run = sha256_of(temporary)
+        target = self.path(run)
+        for folder in (target.parent.parent, target.parent):
+            if not folder.is_dir():
+                folder.mkdir(exist_ok=True)
+                flush(folder.parent)
+        # what is there under this name is the same, unless it has been damaged since
+        if not target.exists() or sha256_of(target) != run:
+            os.replace(temporary, target)
+            flush(target.parent)
+        return run
+
+
+def sha256_of(path: Path) -> str:
+    """Sha256 of the bytes of a file, as 64 hexadecimal digits."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _in_order(bare: xr.Dataset) -> xr.Dataset:
+    """List variables and attributes in one order, so that the same content makes the same bytes."""
+    names = sorted(map(str, bare.data_vars))
+    coordinates = {name: bare.coords[name] for name in sorted(map(str, bare.coords))}
+    ordered = xr.Dataset({name: bare[name].variable for name in names}, coords=coordinates)
+    for variable in ordered.variables.values():
+        variable.attrs = dict(sorted(variable.attrs.items()))
+    ordered.attrs = dict(sorted({**bare.attrs, DIGEST: content_digest(bare)}.items()))
+    return ordered

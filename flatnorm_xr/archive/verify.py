@@ -1,0 +1,83 @@
+"""Check every file of an archive."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from flatnorm_xr.archive.certificates import certificates_of, interval_words
+from flatnorm_xr.archive.certify import all_holding
+from flatnorm_xr.archive.holdings import SHOWN, Holdings, saying_why
+from flatnorm_xr.archive.journal import Record
+from flatnorm_xr.errors import FlatnormError, ReadError, offenders
+
+__all__ = ["Problem", "problems_of"]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong with one file."""
+
+    path: Path
+    what: str
+    done: str = ""
+
+
+def problems_of(holdings: Holdings, *, quarantine: bool, progress: bool = False) -> list[Problem]:
+    """Check the checksum of every run, that it can be read, every record, and that what is certified is there.
+
+    Parameters
+    ----------
+    holdings : Holdings
+    quarantine : bool
+        Move runs that are damaged out of the way.
+    progress : bool
+        Show how far it is.
+    """
+    return [*_of_runs(holdings, quarantine, progress), *_of_strangers(holdings), *_of_records(holdings)]
+
+
+def _of_runs(holdings: Holdings, quarantine: bool, progress: bool) -> Iterator[Problem]:
+    from flatnorm_xr.progress import counted
+
+    runs = sorted(holdings.store.runs())
+    with counted(runs, "verify", wanted=progress, noun="runs") as names:
+        for run in names:
+            path = holdings.store.path(run)
+            try:
+                holdings.contents(run)
+            except FlatnormError as error:
+                if not path.exists():  # removed meanwhile
+                    continue
+                what = str(error).removeprefix("archive: ").partition(" is damaged")
+                words = "is damaged: its checksum is not its name" if what[1] else what[0]
+                yield Problem(path, words, _put_aside(holdings, run, words) if quarantine else "")
+
+
+def _put_aside(holdings: Holdings, run: str, why: str) -> str:
+    """Move a damaged run away; say what was done."""
+    try:
+        with saying_why("verify", holdings.root):
+            holdings.journal.append("quarantine", lambda records: {"run": run, "why": why})
+            return f"moved to {holdings.store.move(run, 'quarantine')}"
+    except FlatnormError as error:
+        return f"not moved: {error}"
+
+
+def _of_strangers(holdings: Holdings) -> Iterator[Problem]:
+    for path in holdings.store.strangers():
+        yield Problem(path, "is no run of this archive: a run is named by its checksum; add it, or take it away")
+
+
+def _of_records(holdings: Holdings) -> Iterator[Problem]:
+    records: list[Record] = []
+    try:
+        records = holdings.journal.records()
+    except ReadError as error:
+        yield Problem(holdings.journal.folder, str(error).removeprefix("archive: "))
+    for part in all_holding(certificates_of(records)):
+        path = holdings.store.path(part.certificate.run)
+        if not path.exists():
+            words = f"certified {interval_words(part.begin, part.end)} by {offenders([part.certificate.approver])}"
+            yield Problem(path, f"is missing, but {words}; add {part.certificate.run[:SHOWN]} from a backup")
