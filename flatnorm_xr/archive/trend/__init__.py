@@ -1,0 +1,1 @@
+"""G over the years: a gauge common to all runs, drifts, changes, what moves with it, and whether to renew a flat."""

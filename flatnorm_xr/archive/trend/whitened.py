@@ -1,0 +1,357 @@
+"""Compiled: regression and scan for steps of many series at once, in noise of which a part wanders."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flatnorm_xr.compiled import compiled
+
+__all__ = ["FLOOR", "SIDE", "fit_series", "isolated", "noise_deviances"]
+
+Array = NDArray[Any]
+
+# A column that the others explain up to this share of its square cannot be told from them.
+TOLERANCE = 1e-9
+
+# Runs that there must be on either side of a step.
+SIDE = 2
+
+# Standard deviation of ln G below which nothing is told from rounding.
+FLOOR = 1e-10
+
+
+@compiled()
+def _filter(z: Array, variance: Array, wandering: float, rho: float, gain: Array, spread: Array) -> float:
+    """Whiten the rows of ``z`` (column, run) in place, by Kalman's filter; returns the log determinant.
+
+    The noise is ``1 - wandering`` times white noise of the given variances plus a first-order autoregression of
+    ``rho`` whose innovations have the variance ``wandering``. What comes out has variance 1.
+    """
+    columns, runs = z.shape
+    predicted = np.zeros(columns)
+    p = wandering / (1 - rho * rho)
+    determinant = 0.0
+    for t in range(runs):
+        f = p + (1 - wandering) * variance[t]
+        k = p / f
+        gain[t] = k
+        spread[t] = f
+        determinant += np.log(f)
+        root = 1 / np.sqrt(f)
+        for c in range(columns):
+            e = z[c, t] - predicted[c]
+            predicted[c] = rho * (predicted[c] + k * e)
+            z[c, t] = e * root
+        p = rho * rho * (1 - k) * p + wandering
+    return determinant
+
+
+@compiled()
+def _factor(a: Array, columns: int) -> None:
+    """Factor the normal matrix in place, lower triangle; a column that the others explain gets a zero row."""
+    for i in range(columns):
+        own = a[i, i]
+        for j in range(i + 1):
+            value = a[i, j]
+            for k in range(j):
+                value -= a[i, k] * a[j, k]
+            if j < i:
+                a[i, j] = value / a[j, j] if a[j, j] > 0 else 0.0
+            else:
+                a[i, i] = np.sqrt(value) if value > TOLERANCE * own and own > 0 else 0.0
+
+
+@compiled()
+def _solve(a: Array, right: Array, columns: int, beta: Array, variance: Array) -> None:
+    """Coefficients and the diagonal of their covariance from the factor; NaN for a column that was left out."""
+    work = np.empty(columns)
+    for i in range(columns):
+        value = right[i]
+        for k in range(i):
+            value -= a[i, k] * work[k]
+        work[i] = value / a[i, i] if a[i, i] > 0 else 0.0
+    for i in range(columns - 1, -1, -1):
+        value = work[i]
+        for k in range(i + 1, columns):
+            value -= a[k, i] * work[k]
+        work[i] = value / a[i, i] if a[i, i] > 0 else 0.0
+        beta[i] = work[i]
+    for c in range(columns):
+        total = 0.0
+        for i in range(columns):
+            value = 1.0 if i == c else 0.0
+            for k in range(c, i):
+                value -= a[i, k] * work[k]
+            work[i] = value / a[i, i] if a[i, i] > 0 and i >= c else 0.0
+            total += work[i] * work[i]
+        variance[c] = total if a[c, c] > 0 else np.nan
+
+
+@compiled()
+def _scan(
+    z: Array, beta: Array, a: Array, columns: int, gain: Array, spread: Array, rho: float, taken: Array
+) -> tuple[float, int]:
+    """Find the place where a step would take most from the sum of squares, and how much, beside all other columns.
+
+    ``z`` holds the whitened columns and, last, the whitened series; ``taken`` is true where a step may not begin.
+    """
+    runs = z.shape[1]
+    inner = np.zeros(columns + 1)
+    wait = np.zeros(columns + 1)
+    ahead = np.zeros(columns + 1)
+    work = np.empty(columns)
+    # a step's own square is a quadratic form in what the filter predicts of it, found backwards
+    alpha, beside, curve = 0.0, 0.0, 0.0
+    best, place = 0.0, -1
+    next_theta = 0.0
+    for t in range(runs - 1, -1, -1):
+        f, k = spread[t], gain[t]
+        root = 1 / np.sqrt(f)
+        theta, pull = rho * (1 - k), rho * k
+        for c in range(columns + 1):
+            e = z[c, t]
+            if c == columns:
+                for b in range(columns):
+                    e -= beta[b] * z[b, t]
+            wait[c] = ahead[c] + next_theta * wait[c]
+            ahead[c] = e * root
+            inner[c] += ahead[c] - pull * wait[c]
+        alpha = 1 / f + alpha + 2 * pull * beside + pull * pull * curve
+        beside = -1 / f + theta * (beside + pull * curve)
+        curve = 1 / f + theta * theta * curve
+        next_theta = theta
+        if taken[t]:
+            continue
+        left = alpha
+        for i in range(columns):
+            value = inner[i]
+            for b in range(i):
+                value -= a[i, b] * work[b]
+            work[i] = value / a[i, i] if a[i, i] > 0 else 0.0
+            left -= work[i] * work[i]
+        if left > TOLERANCE * alpha:
+            taken_off = inner[columns] ** 2 / left
+            if taken_off > best:
+                best, place = taken_off, t
+    return best, place
+
+
+@compiled()
+def fit_series(
+    y: Array,
+    offset: Array,
+    own: Array,
+    quality: Array,
+    excess: Array,
+    rows: Array,
+    design: Array,
+    steps: Array,
+    rho: Array,
+    wandering: Array,
+    scan: bool,
+    beta: Array,
+    variance: Array,
+    figures: Array,
+    place: Array,
+) -> None:
+    """Fit ``y - offset`` of chosen units by the columns of the design and steps, and scan for one step more.
+
+    Parameters
+    ----------
+    y : (unit, run)
+        ln G, NaN where it is not to be used.
+    offset : (run)
+    own, excess : (unit)
+    quality : (run)
+        The white part of the noise has variances in the ratios of ``own * quality + excess``.
+    rows : (series)
+        Unit of each series.
+    design : (column, run)
+    steps : (series, step)
+        First run after each step, -1 for none.
+    rho, wandering : (series)
+        Of the noise.
+    scan : bool
+    beta, variance : (series, column + step)
+        Out: coefficients, and their variance for noise of unit variance; NaN for one that cannot be told.
+    figures : (series, 5)
+        Out: number of runs, number of columns, sum of squares, log determinant, what the best step takes off.
+    place : (series)
+        Out: first run after that step, -1 for none.
+    """
+    fixed, runs = design.shape
+    most = fixed + steps.shape[1]
+    z = np.empty((most + 1, runs))
+    where = np.empty(runs, np.int64)
+    white = np.empty(runs)
+    gain, spread = np.empty(runs), np.empty(runs)
+    taken = np.empty(runs, np.bool_)
+    a = np.empty((most, most))
+    right = np.empty(most)
+    order = np.empty(most, np.int64)
+    for s in range(rows.size):
+        u = rows[s]
+        number = 0
+        for r in range(runs):
+            if y[u, r] == y[u, r]:
+                where[number] = r
+                number += 1
+        beta[s] = np.nan
+        variance[s] = np.nan
+        figures[s] = 0.0
+        figures[s, 0] = number
+        place[s] = -1
+        if number == 0:
+            continue
+        columns = fixed
+        for k in range(steps.shape[1]):
+            if steps[s, k] >= 0:
+                order[columns] = k
+                columns += 1
+        total = 0.0
+        for t in range(number):
+            white[t] = own[u] * quality[where[t]] + excess[u]
+            total += white[t]
+        for t in range(number):
+            r = where[t]
+            white[t] = white[t] / total * number if total > 0 else 1.0
+            for c in range(fixed):
+                z[c, t] = design[c, r]
+            for c in range(fixed, columns):
+                z[c, t] = 1.0 if r >= steps[s, order[c]] else 0.0
+            z[columns, t] = y[u, r] - offset[r]
+        whitened = z[: columns + 1, :number]
+        figures[s, 3] = _filter(whitened, white[:number], wandering[s], rho[s], gain, spread)
+        for i in range(columns):
+            for j in range(i + 1):
+                a[i, j] = np.dot(z[i, :number], z[j, :number])
+            right[i] = np.dot(z[i, :number], z[columns, :number])
+        _factor(a, columns)
+        found, its_variance = np.zeros(columns), np.zeros(columns)
+        _solve(a, right, columns, found, its_variance)
+        squares = 0.0
+        for t in range(number):
+            e = z[columns, t]
+            for c in range(columns):
+                e -= found[c] * z[c, t]
+            squares += e * e
+        told = 0
+        for c in range(columns):
+            told += a[c, c] > 0
+            at = c if c < fixed else fixed + order[c]
+            variance[s, at] = its_variance[c]
+            beta[s, at] = found[c] if a[c, c] > 0 else np.nan
+        figures[s, 1] = told
+        figures[s, 2] = squares
+        if not scan:
+            continue
+        for t in range(number):
+            taken[t] = t < SIDE or number - t < SIDE
+        for c in range(fixed, columns):
+            first = 0
+            while first < number and where[first] < steps[s, order[c]]:
+                first += 1
+            for t in range(max(first - SIDE + 1, 0), min(first + SIDE, number)):
+                taken[t] = True
+        figures[s, 4], best = _scan(whitened, found, a, columns, gain, spread, rho[s], taken[:number])
+        place[s] = where[best] if best >= 0 else -1
+
+
+@compiled(reorder=True)
+def noise_deviances(
+    y: Array,
+    model: Array,
+    own: Array,
+    quality: Array,
+    excess: Array,
+    rows: Array,
+    rho: Array,
+    wandering: Array,
+    deviance: Array,
+) -> None:
+    """Set minus twice the log of the likelihood of each kind of noise, for what a model leaves of each series.
+
+    ``model`` is (series, run), offset and all; ``deviance`` is (series, kind), up to the number of runs times a
+    constant, the size of the noise being fitted.
+    """
+    runs, kinds = y.shape[1], rho.size
+    predicted, p = np.empty(kinds), np.empty(kinds)
+    squares, determinant, product = np.empty(kinds), np.empty(kinds), np.empty(kinds)
+    for s in range(rows.size):
+        u = rows[s]
+        mean, number = 0.0, 0
+        for r in range(runs):
+            if y[u, r] == y[u, r]:
+                mean += own[u] * quality[r] + excess[u]
+                number += 1
+        mean = mean / number if number else 1.0
+        for c in range(kinds):
+            predicted[c] = 0.0
+            p[c] = wandering[c] / (1 - rho[c] * rho[c])
+            squares[c] = 0.0
+            determinant[c] = 0.0
+            product[c] = 1.0
+        since = 0
+        for r in range(runs):
+            value = y[u, r] - model[s, r]
+            if value != value:
+                continue
+            white = (own[u] * quality[r] + excess[u]) / mean if mean > 0 else 1.0
+            for c in range(kinds):
+                f = p[c] + (1 - wandering[c]) * white
+                e = value - predicted[c]
+                predicted[c] = rho[c] * (predicted[c] + p[c] / f * e)
+                squares[c] += e * e / f
+                product[c] *= f
+                p[c] = rho[c] * rho[c] * (1 - p[c] / f) * p[c] + wandering[c]
+            since += 1
+            # the logarithm of a product now and then is cheaper than one of each factor
+            if since == 8:
+                since = 0
+                for c in range(kinds):
+                    determinant[c] += np.log(product[c])
+                    product[c] = 1.0
+        for c in range(kinds):
+            determinant[c] += np.log(product[c])
+            deviance[s, c] = determinant[c]
+            if number:
+                deviance[s, c] += number * np.log(squares[c] / number + FLOOR * FLOOR)
+
+
+@compiled()
+def isolated(y: Array, offset: Array, own: Array, quality: Array, times: float, excess: Array) -> int:
+    """Make NaN what stands out from both neighbours, and find the variance beyond the stated one, of each unit.
+
+    Both from differences of runs that follow each other, which steps and drifts hardly touch: a value goes that is
+    off from the one before and the one after, to the same side, by ``times`` the standard deviation of differences.
+    Returns the number of values made NaN.
+    """
+    units, runs = y.shape
+    where = np.empty(runs, np.int64)
+    step, size, known = np.empty(runs), np.empty(runs), np.empty(runs)
+    lost = 0
+    for u in range(units):
+        number = 0
+        for r in range(runs):
+            if y[u, r] == y[u, r]:
+                where[number] = r
+                known[number] = own[u] * quality[r]
+                number += 1
+        for t in range(number - 1):
+            step[t] = (y[u, where[t + 1]] - offset[where[t + 1]]) - (y[u, where[t]] - offset[where[t]])
+            size[t] = abs(step[t])
+        if number < 4:
+            excess[u] = 0.0
+            continue
+        scale = 1.482602218505602 * np.median(size[: number - 1])
+        excess[u] = max(0.5 * scale * scale - np.median(known[:number]), FLOOR * FLOOR)
+        bound = times * max(scale, FLOOR)
+        for t in range(1, number - 1):
+            before, after = step[t - 1], -step[t]
+            if before * after > 0 and min(abs(before), abs(after)) > bound:
+                y[u, where[t]] = np.nan
+                lost += 1
+    return lost
