@@ -22,8 +22,11 @@ __all__ = ["RUN", "Store", "sha256_of"]
 RUN = re.compile(r"[0-9a-f]{64}")
 """What a run is called: the sha256 of its file."""
 
-_UNPACKED = frozenset(("G", "G_stderr"))
+_FOLLOWED = frozenset(("G", "G_stderr"))
 """Variables that are followed over thousands of runs, and so are read by their place in the file."""
+
+_SMALL = 2048
+"""Bytes below which packing an array saves less than its index in the file takes."""
 
 _BLOCK = 1 << 20
 
@@ -70,7 +73,7 @@ class Store:
         """
         ordered = _in_order(bare)
         with self._incoming() as temporary:
-            write_unprotected(ordered, temporary, self.root, unpacked=_UNPACKED & set(map(str, ordered.variables)))
+            write_unprotected(ordered, temporary, self.root, unpacked=_unpacked(ordered))
             return self._place(temporary)
 
     def keep_file(self, path: Path) -> str:
@@ -147,6 +150,15 @@ def sha256_of(path: Path) -> str:
     """Sha256 of the bytes of a file, as 64 hexadecimal digits."""
     with open(path, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _unpacked(ds: xr.Dataset) -> frozenset[str]:
+    """Choose the variables that lie in the file as they are in memory; the name of the file is their checksum."""
+    return frozenset(
+        str(name)
+        for name, variable in ds.variables.items()
+        if variable.dtype.kind in "iuf" and (name in _FOLLOWED or variable.nbytes <= _SMALL)
+    )
 
 
 def _in_order(bare: xr.Dataset) -> xr.Dataset:
