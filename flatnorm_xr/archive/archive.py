@@ -363,7 +363,13 @@ class Archive:
         return over_runs(name, chosen.series, chosen.labels, path=self._holdings.checked)
 
     def history(
-        self, *, camera: str | None = None, filter: str | None = None, since: Any = None, until: Any = None
+        self,
+        *,
+        camera: str | None = None,
+        filter: str | None = None,
+        since: Any = None,
+        until: Any = None,
+        covariances: bool = False,
     ) -> xr.Dataset:
         """Collect G of all runs, each in its own gauge.
 
@@ -373,6 +379,9 @@ class Archive:
             May be left out where there is only one.
         since, until : date, optional
             Only runs of this time. Runs without times are left out, with a warning.
+        covariances : bool
+            Find the covariance of each run's ln G from its weights, so that errors are right in any gauge; every file
+            is then read whole. Without them units are taken for independent, which they are where nothing is missing.
 
         Returns
         -------
@@ -383,7 +392,7 @@ class Archive:
         from flatnorm_xr.archive.history import read_history
 
         chosen = self._chosen("trend", camera, filter, since, until)
-        history = read_history(chosen.series, chosen.labels, path=self._holdings.store.path)
+        history = read_history(chosen.series, chosen.labels, path=self._holdings.store.path, covariances=covariances)
         return history.assign_attrs(camera=chosen.camera, physical_filter=chosen.filter)
 
     def trend(
@@ -398,14 +407,15 @@ class Archive:
         gauge: Any = "common",
         against: Sequence[str] | str = (),
         alpha: float = 0.01,
+        covariances: bool = False,
     ) -> xr.Dataset:
         """Follow the responses over the runs: drifts, changes, what they depend on.
 
         Parameters
         ----------
         name : {"G", "detector_scale", "amplifier_ratio"}
-        camera, filter, since, until
-            As in `history`.
+        camera, filter, since, until, covariances
+            As in `history`; covariances are for "G" alone.
         units : mapping, optional
             Labels of the units to follow, such as ``{"detector": 3, "amplifier": "C05"}``; the gauge is of all.
         gauge, against, alpha
@@ -419,7 +429,12 @@ class Archive:
         from flatnorm_xr.archive.history import of_hierarchy
         from flatnorm_xr.archive.trend.follow import follow
 
-        history = of_hierarchy(self.history(camera=camera, filter=filter, since=since, until=until), name)
+        history = of_hierarchy(
+            self.history(
+                camera=camera, filter=filter, since=since, until=until, covariances=covariances and name == "G"
+            ),
+            name,
+        )
         return follow(
             history, gauge=gauge, against=[against] if isinstance(against, str) else against, alpha=alpha, units=units
         )

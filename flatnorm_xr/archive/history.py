@@ -12,6 +12,7 @@ import xarray as xr
 from flatnorm_xr.archive import netcdf
 from flatnorm_xr.archive.catalogue import Series
 from flatnorm_xr.archive.contents import read_block
+from flatnorm_xr.decompose.confidence import covariance_factors
 from flatnorm_xr.errors import FlatnormError, offenders, warn
 from flatnorm_xr.model.schema import attributes_of
 
@@ -102,7 +103,13 @@ def union(several: Any) -> list[Any]:
     return sorted(found) if len({type(label) for label in found}) == 1 else found
 
 
-def read_history(series: Sequence[Series], labels: Mapping[int, Labels], *, path: Callable[[str], Path]) -> xr.Dataset:
+def read_history(
+    series: Sequence[Series],
+    labels: Mapping[int, Labels],
+    *,
+    path: Callable[[str], Path],
+    covariances: bool = False,
+) -> xr.Dataset:
     """Read G and its errors of many runs.
 
     Parameters
@@ -112,12 +119,15 @@ def read_history(series: Sequence[Series], labels: Mapping[int, Labels], *, path
     labels : mapping of int to Labels
     path : callable
         Of the file of a run.
+    covariances : bool
+        Find the covariance of each run's ln G from its weights; every file is then read whole.
 
     Returns
     -------
     Dataset
         ``G``, ``G_stderr`` (run, detector[, amplifier]), NaN where there is none; ``time`` and the means of each run
-        along ``run``.
+        along ``run``. With covariances also ``G_own_variance`` and ``G_shared`` (..., rank), whose product with itself,
+        the former on the diagonal, is the covariance of ln G.
     """
     timeless = [one.run[:12] for one in series if one.time is None]
     if timeless:
@@ -142,6 +152,8 @@ def read_history(series: Sequence[Series], labels: Mapping[int, Labels], *, path
     )
     history = history.assign_coords(_of_units(known, units, path))
     history["time"].attrs = {"long_name": "mean time of the exposures, UTC"}
+    if covariances:
+        history = history.assign(_factors(known, units, path))
     return history if np.isfinite(arrays["G_stderr"]).any() else history.drop_vars("G_stderr")
 
 
@@ -206,6 +218,27 @@ def _responses(one: Series, path: Path, dims: tuple[str, ...]) -> dict[str, Arra
             )
         found[name] = of_file if own == dims else np.moveaxis(of_file, [own.index(d) for d in dims], range(len(dims)))
     return found
+
+
+def _factors(series: Sequence[Series], units: UnitLabels, path: Callable[[str], Path]) -> dict[str, Any]:
+    """Give the covariances of ln G of all runs, as a diagonal and factors."""
+    rank = max(one.all_exposures for one in series)
+    own = np.full((len(series), *units.shape), np.nan)
+    shared = np.zeros((len(series), *units.shape, rank))
+    for k, one in enumerate(series):
+        label = None if one.group_names is None else one.only_group("trend")
+        of_run, factors = covariance_factors(netcdf.open(path(one.run)), group=label)
+        units.place(of_run.transpose(*units.dims).values, one.labels, into=own[k])
+        values = factors.transpose(*units.dims, "rank").values
+        units.place(values, one.labels, into=shared[k, ..., : values.shape[-1]], dims=(*units.dims, "rank"))
+    return {
+        "G_own_variance": (
+            ("run", *units.dims),
+            own,
+            {"long_name": "variance of ln G of the unit alone", "units": "1"},
+        ),
+        "G_shared": (("run", *units.dims, "rank"), shared, {"long_name": "factors of what ln G share", "units": "1"}),
+    }
 
 
 def _of_units(series: Sequence[Series], units: UnitLabels, path: Callable[[str], Path]) -> dict[str, Any]:

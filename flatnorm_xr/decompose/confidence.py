@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 
+from flatnorm_xr.decompose.covariance import covariance_factors as factors
 from flatnorm_xr.decompose.covariance import full_covariance, gauge_gradient
 from flatnorm_xr.decompose.gauge import Gauge, gauge_mean, gauge_weights
 from flatnorm_xr.decompose.groups import split_groups
@@ -15,7 +16,7 @@ from flatnorm_xr.decompose.sweeps import unit_dims
 from flatnorm_xr.decompose.variance import as_fitted, check_solution, check_whole
 from flatnorm_xr.errors import FlatnormError, offenders
 
-__all__ = ["covariance", "interval"]
+__all__ = ["covariance", "covariance_factors", "interval"]
 
 
 def interval(solution: xr.Dataset, level: float = 0.68) -> xr.Dataset:
@@ -132,6 +133,31 @@ def covariance(
     named: xr.DataArray = found.rename(f"covariance of ln {name}")
     named.attrs = {"long_name": f"covariance of ln {name}", "units": "1"}
     return named
+
+
+def covariance_factors(solution: xr.Dataset, *, group: int | None = None) -> tuple[xr.DataArray, xr.DataArray]:
+    """Write the covariance of ln G as a diagonal plus factors, in a gauge of its own.
+
+    Parameters
+    ----------
+    solution : Dataset
+        What `flatnorm_xr.solve` returns, with any ``uncertainty`` or none.
+    group : int, optional
+        Place of the group, for a solution in groups.
+
+    Returns
+    -------
+    own : DataArray, (unit dims)
+    shared : DataArray, (unit dims, rank)
+        See `flatnorm_xr.decompose.covariance.covariance_factors`; scaled by the variance factor.
+    """
+    check_solution(solution, "covariance", needs=("weight",))
+    part = split_groups(solution)[group or 0][1]
+    check_whole(part, "covariance")
+    own, shared = factors(*as_fitted(part))
+    factor = float(part.attrs["variance_factor"])
+    labels = {dim: part[dim].values for dim in unit_dims(part["weight"])}
+    return (own * factor).assign_coords(labels), (shared * factor**0.5).assign_coords(labels)
 
 
 def _of_group(solution: xr.Dataset, group: Any) -> xr.Dataset:

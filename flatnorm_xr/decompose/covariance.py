@@ -12,7 +12,15 @@ from flatnorm_xr.decompose.connectivity import Components
 from flatnorm_xr.decompose.refinement import factor_grounded
 from flatnorm_xr.decompose.sweeps import NormalEquations, unit_dims
 
-__all__ = ["LogErrors", "analytic_errors", "fitted_variance", "full_covariance", "gauge_gradient", "second"]
+__all__ = [
+    "LogErrors",
+    "analytic_errors",
+    "covariance_factors",
+    "fitted_variance",
+    "full_covariance",
+    "gauge_gradient",
+    "second",
+]
 
 _ROUNDING = 64 * np.finfo(float).eps
 
@@ -178,6 +186,35 @@ def full_covariance(
         return answer.where(measured & second(measured, ["exposure"]))
     measured = components.unit >= 0
     return answer.where(measured & second(measured, units))
+
+
+def covariance_factors(equations: NormalEquations, components: Components) -> tuple[xr.DataArray, xr.DataArray]:
+    """Write the covariance of ln G as a diagonal plus a few factors, which is small whatever the number of units.
+
+    Parameters
+    ----------
+    equations, components
+        As `analytic_errors`.
+
+    Returns
+    -------
+    own : DataArray, (unit dims)
+        Variance that a unit shares with no other; NaN for what was never measured.
+    shared : DataArray, (unit dims, rank)
+        The covariance is the first on the diagonal plus this times its transpose, in a gauge of its own: what is the
+        same in all units of a component says nothing. As many ranks as exposures.
+    """
+    own = xr.full_like(equations.unit_total, np.nan)
+    shared = xr.zeros_like(equations.weight, dtype=float).rename(exposure="rank").drop_vars("rank", errors="ignore")
+    for part in _in_components(equations, components):
+        values, vectors = np.linalg.eigh(part.exposure.values)
+        root = xr.DataArray(vectors * np.sqrt(np.maximum(values, 0.0)), dims=("exposure", "rank"))
+        factors = xr.dot(part.share.drop_vars("exposure", errors="ignore"), root, dim="exposure")
+        own = own.where(~part.in_unit, part.inverse_total)
+        here = shared[{"rank": slice(root.sizes["rank"])}]
+        placed = here.where(~part.in_unit, factors.transpose(*here.dims))
+        shared[{"rank": slice(root.sizes["rank"])}] = placed
+    return own, shared
 
 
 def second(array: xr.DataArray, dims: list[str]) -> xr.DataArray:
