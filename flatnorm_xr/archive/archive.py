@@ -360,7 +360,9 @@ class Archive:
         from flatnorm_xr.archive.lazy import over_runs
 
         chosen = self._chosen("load", camera, filter, since, until)
-        return over_runs(name, chosen.series, chosen.labels, path=self._holdings.checked)
+        return over_runs(
+            name, chosen.series, chosen.labels, path=self._holdings.checked, place=self._holdings.store.path
+        )
 
     def history(
         self,

@@ -16,7 +16,7 @@ from flatnorm_xr.decompose.confidence import covariance_factors
 from flatnorm_xr.errors import FlatnormError, offenders, warn
 from flatnorm_xr.model.schema import attributes_of
 
-__all__ = ["Labels", "UnitLabels", "of_hierarchy", "read_history", "union"]
+__all__ = ["Labels", "UnitLabels", "of_hierarchy", "read_history", "union", "values_in_place"]
 
 Labels = tuple[Sequence[str | int], Sequence[str] | None]
 """Of the detectors, and of the amplifiers where units are amplifiers."""
@@ -139,7 +139,7 @@ def read_history(
     units = UnitLabels({one.labels: labels[one.labels] for one in known})
     arrays = {name: np.full((len(known), *units.shape), np.nan) for name in ("G", "G_stderr")}
     for k, one in enumerate(known):
-        for name, values in _responses(one, path(one.run), units.dims).items():
+        for name, values in _responses(one, units.dims, path).items():
             units.place(values, one.labels, into=arrays[name][k])
     history = xr.Dataset(
         {name: (("run", *units.dims), values, attributes_of(name)) for name, values in arrays.items()},
@@ -197,26 +197,49 @@ def of_hierarchy(history: xr.Dataset, name: Literal["G", "detector_scale", "ampl
     return found
 
 
-def _responses(one: Series, path: Path, dims: tuple[str, ...]) -> dict[str, Array]:
+def values_in_place(
+    one: Series, name: str, *, dims: Sequence[str], path: Callable[[str], Path], caller: str
+) -> Array | None:
+    """Read a variable of a run by its place in the file, without opening that as NetCDF.
+
+    Parameters
+    ----------
+    one : Series
+    name : str
+    dims : sequence of str
+        Order in which the values are given; of groups, the one that holds the filter.
+    path : callable
+        Of the file of a run.
+    caller : str
+        Name of the function that errors name.
+
+    Returns
+    -------
+    array or None
+        None for a variable that does not lie in the file as it is in memory.
+    """
+    block = one.blocks.get(name)
+    if block is None:
+        return None
+    values, own = read_block(path(one.run), block), list(block.dims)
+    if "group" in own:
+        values = np.take(values, one.only_group(caller), axis=own.index("group"))
+        own.remove("group")
+    return values.transpose([own.index(dim) for dim in dims])
+
+
+def _responses(one: Series, dims: tuple[str, ...], path: Callable[[str], Path]) -> dict[str, Array]:
     """G and its errors of one run and one filter, dims in order."""
-    found: dict[str, Array] = {}
+    found = {}
     for name in ("G", "G_stderr"):
-        block = one.blocks.get(name)
-        if block is not None:
-            of_file, own = read_block(path, block), block.dims
-        elif name == "G" or "G" not in one.blocks:
-            array = netcdf.open(path).get(name)
-            if array is None:
-                continue
-            of_file, own = array.values, tuple(map(str, array.dims))
-        else:
-            continue
-        if "group" in own:
-            of_file, own = (
-                np.take(of_file, one.only_group("trend"), axis=own.index("group")),
-                tuple(d for d in own if d != "group"),
-            )
-        found[name] = of_file if own == dims else np.moveaxis(of_file, [own.index(d) for d in dims], range(len(dims)))
+        values = values_in_place(one, name, dims=dims, path=path, caller="trend")
+        if values is None and "G" not in one.blocks:
+            array = netcdf.open(path(one.run)).get(name)
+            if array is not None and "group" in array.dims:
+                array = array.isel(group=one.only_group("trend"))
+            values = None if array is None else array.transpose(*dims).values
+        if values is not None:
+            found[name] = values
     return found
 
 

@@ -13,7 +13,7 @@ from xarray.core import indexing
 
 from flatnorm_xr.archive import netcdf
 from flatnorm_xr.archive.catalogue import Series
-from flatnorm_xr.archive.history import Labels, UnitLabels
+from flatnorm_xr.archive.history import Labels, UnitLabels, values_in_place
 from flatnorm_xr.errors import FlatnormError, offenders
 from flatnorm_xr.model.schema import COORDINATES, VARIABLES
 
@@ -25,7 +25,12 @@ PLACE = "exposure_number"
 
 
 def over_runs(
-    name: str, series: Sequence[Series], labels: Mapping[int, Labels], *, path: Callable[[str], Path]
+    name: str,
+    series: Sequence[Series],
+    labels: Mapping[int, Labels],
+    *,
+    path: Callable[[str], Path],
+    place: Callable[[str], Path],
 ) -> xr.DataArray:
     """Join one variable of many runs.
 
@@ -36,7 +41,9 @@ def over_runs(
     series : sequence of Series
     labels : mapping of int to Labels
     path : callable
-        Of the file of a run, checked.
+        Of the file of a run, whose checksum is right.
+    place : callable
+        Of the file of a run, of which only the part that is read is checked.
 
     Returns
     -------
@@ -49,7 +56,7 @@ def over_runs(
     longest = max(one.all_exposures for one in series)
     dims = [PLACE if dim == "exposure" else dim for dim in form.dims]
     shape = tuple(sizes.get(dim, longest) for dim in dims)
-    source = _Runs(name, tuple(series), form, units, shape, path)
+    source = _Runs(name, tuple(series), form, units, shape, path, place)
     data = indexing.LazilyIndexedArray(source)
     coords = {
         "run": [one.run for one in series],
@@ -112,10 +119,12 @@ class _Runs(BackendArray):
         units: UnitLabels,
         shape: tuple[int, ...],
         path: Callable[[str], Path],
+        place: Callable[[str], Path],
     ) -> None:
         self.shape = (len(series), *shape)
         self.dtype = form.dtype
-        self._name, self._series, self._form, self._units, self._path = name, series, form, units, path
+        self._name, self._series, self._form, self._units = name, series, form, units
+        self._path, self._place = path, place
 
     def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
         return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.OUTER, self._read)
@@ -131,6 +140,10 @@ class _Runs(BackendArray):
         """All of one run, with every unit that any run has."""
         form = self._form
         whole = np.full(self.shape[1:], form.missing, dtype=self.dtype)
+        values = values_in_place(one, self._name, dims=form.dims, path=self._place, caller="load")
+        if values is not None:
+            self._units.place(values, one.labels, into=whole, dims=form.dims)
+            return whole
         with netcdf.open_lazily(self._path(one.run)) as ds:
             if self._name not in ds.variables:
                 return whole
