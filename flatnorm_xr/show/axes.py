@@ -28,6 +28,7 @@ __all__ = [
     "residual_label",
     "rows_of",
     "separate",
+    "short_label",
     "side_by_side",
     "size_inches",
     "table",
@@ -63,7 +64,7 @@ def choose_axes(
 
 def name_height(labels: NDArray[Any]) -> float:
     """Inches that names need below the axes when they stand upright."""
-    longest = max(len(_tick(label)) for label in labels)
+    longest = max(len(short_label(label)) for label in labels)
     return 0.075 * longest if longest > 6 else 0.0
 
 
@@ -75,8 +76,8 @@ def plain(text: object) -> str:
     return shown(text, longest=120).replace("$", r"\$")
 
 
-def _tick(label: object) -> str:
-    """Write a label beside an axis: the middle of a long one is left out, because its ends tell it from others."""
+def short_label(label: object) -> str:
+    """Write a label beside an axis or in a legend, without its middle if it is long: its ends tell it from others."""
     text = shown(label)
     return plain(text if len(text) <= _LONGEST_TICK else f"{text[:15]}...{text[-8:]}")
 
@@ -133,7 +134,7 @@ def separate(axes: Axes, rows: Rows, *, colour: str) -> None:
 
 def name_columns(axes: Axes, labels: NDArray[Any]) -> None:
     """Name as many exposures (or detectors) as fit, upright when they are long."""
-    names = [_tick(label) for label in labels]
+    names = [short_label(label) for label in labels]
     room = size_inches(axes)[0]
     longest = max(map(len, names))
     level = longest * 0.085 + 0.1
@@ -148,12 +149,12 @@ def name_rows(axes: Axes, rows: Rows) -> None:
     """Name every unit where there is room, else every so many detectors."""
     fit = size_inches(axes)[1] / 0.17
     if len(rows.labels) <= fit:
-        axes.set_yticks(np.arange(len(rows.labels)), [_tick(label) for label in rows.labels])
+        axes.set_yticks(np.arange(len(rows.labels)), [short_label(label) for label in rows.labels])
         axes.set_ylabel("detector" if len(rows.labels) == len(rows.detectors) else "detector, amplifier")
         return
     middle = (rows.starts[:-1] + rows.starts[1:] - 1) / 2
     chosen = np.arange(0, len(rows.detectors), _step(len(rows.detectors), fit))
-    axes.set_yticks(middle[chosen], [_tick(rows.detectors[i]) for i in chosen])
+    axes.set_yticks(middle[chosen], [short_label(rows.detectors[i]) for i in chosen])
     axes.set_ylabel(
         "detector" if len(rows.labels) == len(rows.detectors) else "detector, one row for each of its amplifiers"
     )

@@ -66,6 +66,13 @@ class Followed:
         return [shown(label, longest=80) for label in self.rows.detectors]
 
     @cached_property
+    def rows_of_detectors(self) -> NDArray[np.bool_]:
+        """Which detectors of the trend have a unit, (detectors of the trend)."""
+        if not self.by_amplifier:
+            return np.ones(self.trend.sizes["detector"], dtype=bool)
+        return np.asarray(self.rows.exists.reshape(self.trend.sizes["detector"], -1).any(axis=1))
+
+    @cached_property
     def detector(self) -> NDArray[np.intp]:
         """Place of the detector of each unit."""
         return np.repeat(np.arange(len(self.detectors)), np.diff(self.rows.starts))

@@ -28,9 +28,13 @@ def require_dims(ds: xr.Dataset, name: str, *dims: str, picture: str | None = No
         raise FlatnormError(msg)
 
 
-def require_trend(ds: xr.Dataset, *, picture: str) -> None:
+def require_trend(ds: xr.Dataset, *, caller: str) -> None:
     """Raise when the dataset is not a trend, or a selection has dropped a dim of it."""
     if not isinstance(ds, xr.Dataset) or not {"G", "drift"} <= set(ds.data_vars) or "time" not in ds.coords:
-        msg = f"plot.{picture}: the dataset is not a trend; make one from an archive: archive.trend()"
+        msg = f"{caller}: the dataset is not a trend; make one from an archive: archive.trend()"
         raise FlatnormError(msg)
-    require_dims(ds, "G", "run", "detector", picture=picture)
+    missing = [dim for dim in ("run", "detector") if dim not in ds["G"].dims]
+    if missing:
+        selected = ", ".join(f"{dim}=[...]" for dim in missing)
+        msg = f"{caller}: the trend has no dim {offenders(missing)}; select with a list: trend.sel({selected})"
+        raise FlatnormError(msg)

@@ -333,3 +333,45 @@ def test_residuals_can_be_copied(look: Callable[..., Any], path: Path, solution:
     assert lines[0] == ["residual [%]", *map(str, solution.exposure.values)]
     told = np.array([[float(text or "nan") for text in line[1:]] for line in lines[1:]])
     np.testing.assert_allclose(told, 100 * solution.residual.values[solution.exists.values], rtol=1e-6)
+
+
+@pytest.mark.parametrize("width", [1400, 420])
+def test_trend_fits_the_screen_and_shows_what_moved(
+    look: Callable[..., Any], trend: xr.Dataset, width: int, tmp_path: Path
+) -> None:
+    page = look(fx.report(trend, tmp_path / "trend.html"), width=width)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.locator("#verdict h2").text_content() == "5 amplifiers moved"
+    for image in page.locator("img").all():
+        assert image.evaluate("image => image.getBoundingClientRect().width") > 0.5 * min(width, 600)
+    page.locator('#plane a[data-d="4"]').click()
+    assert page.locator("#chosen h3").text_content() == "Detector 5"
+    assert page.locator("#changes tr.chosen td:nth-child(2)").all_text_contents() == ["C00", "C00"]
+    assert page.locator("#drifts tr.chosen").count() == 4
+    folder = Path(SCREENSHOTS) if SCREENSHOTS else tmp_path
+    assert len(page.screenshot(path=folder / f"trend-{width}.png", full_page=True)) > 50_000
+
+
+def test_drifts_sort_and_filter_and_colour_the_focal_plane(
+    look: Callable[..., Any], trend: xr.Dataset, tmp_path: Path
+) -> None:
+    page = look(fx.report(trend, tmp_path / "trend.html"))
+    page.locator("#drifts thead button").nth(2).click()
+    drifts = [float(text) for text in page.locator("#drifts tbody td:nth-child(3)").all_text_contents()]
+    np.testing.assert_allclose(drifts, np.sort(100 * trend.drift.values.ravel()), atol=1e-5)
+    page.locator("#drifts .filter").fill("c03")
+    assert page.locator("#drifts .count").text_content() == "6 of 24 rows"
+    titles = page.locator("#plane rect[data-u] title")
+    page.select_option("#variable", label="largest change [%]")
+    np.testing.assert_allclose(float(titles.nth(6).text_content().split()[-1]), -0.5, rtol=1e-5)
+    page.select_option("#variable", label="drift [% a year]")
+    told = [float(text.split()[-1]) for text in titles.all_text_contents()]
+    np.testing.assert_allclose(told, 100 * trend.drift.values.ravel(), rtol=1e-4)
+
+
+def test_trend_is_there_without_scripts(look: Callable[..., Any], trend: xr.Dataset, tmp_path: Path) -> None:
+    page = look(fx.report(trend, tmp_path / "trend.html"), javascript=False)
+    assert page.locator(".needs-js:visible").count() == 0
+    assert page.locator("#drifts tbody tr:visible").count() == 24
+    page.locator('#plane a[data-d="3"]').click()
+    assert page.locator("#drifts tr:target th").text_content() == "4"

@@ -243,7 +243,7 @@ def test_draws_where_it_is_told_and_refuses_what_is_no_trend(trend: xr.Dataset) 
         plots.trend(fx.simulate())
     with pytest.raises(fx.FlatnormError, match=r"^plot\.trend: detector has no 99; choose from 1, 2, 3, 4, 5, 6$"):
         plots.trend(trend, detector=[1, 99])
-    with pytest.raises(fx.FlatnormError, match=r"the dataset has no dim run; select with a list"):
+    with pytest.raises(fx.FlatnormError, match=r"the trend has no dim run; select with a list: trend"):
         plots.trend(trend.isel(run=0))
 
 

@@ -17,6 +17,7 @@ from flatnorm_xr.show.axes import (
     name_height,
     plain,
     rows_of,
+    short_label,
     side_by_side,
     table,
 )
@@ -171,7 +172,7 @@ def _ring(
     for number, (name, i) in enumerate(zip(names[:named], units, strict=False), start=1):
         mmag = percent[i] * MMAG_PER_PERCENT
         sized = f"{percent[i]:+.3g}" if error is None else f"{percent[i]:+.3g} ± {error[i]:.1g}"
-        words = f"{number}: {plain(name)}: {sized} % ({mmag:+.2g} mmag)"
+        words = f"{number}: {name}: {sized} % ({mmag:+.2g} mmag)"
         (rings[words],) = axes.plot(x[i], percent[i], label=words, zorder=3, markersize=11, **look)
         axes.annotate(str(number), (x[i], percent[i]), (6, 5), textcoords="offset points", fontsize=9)
     rest = units[named:]
@@ -243,7 +244,8 @@ def _finish(axes: Axes, ds: xr.Dataset, rows: Rows, drawn: Comparison, certain: 
 def _unit(rows: Rows, i: int) -> str:
     """Name of a unit as pages write it, detector/amplifier."""
     detector = rows.detectors[int(np.searchsorted(rows.starts, i, side="right")) - 1]
-    return f"{detector}/{rows.labels[i].removeprefix(detector)[1:]}" if rows.labels[i] != detector else detector
+    amplifier = rows.labels[i].removeprefix(detector)[1:]
+    return f"{short_label(detector)}/{short_label(amplifier)}" if amplifier else short_label(detector)
 
 
 def _rms(ds: xr.Dataset) -> str:

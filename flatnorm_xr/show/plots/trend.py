@@ -10,11 +10,12 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from flatnorm_xr.errors import FlatnormError, offenders
-from flatnorm_xr.show.axes import choose_axes, mmag_axis, plain, time_axis
+from flatnorm_xr.show.axes import choose_axes, mmag_axis, plain, short_label, time_axis
 from flatnorm_xr.show.followed import Change, Followed
-from flatnorm_xr.show.looks import COLOURS, MARKERS, MMAG_PER_PERCENT
+from flatnorm_xr.show.looks import COLOURS, MARKERS
 from flatnorm_xr.show.plots.legend import legend_above
 from flatnorm_xr.show.requirements import require_trend
+from flatnorm_xr.show.sizes import day, in_mmag, sized
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -98,7 +99,7 @@ def trend(
     FlatnormError
         Not a trend, no such detector or amplifier, no unit that was measured, or both ``ax`` and ``figsize``.
     """
-    require_trend(trend, picture="trend")
+    require_trend(trend, caller=_CALLER)
     chosen = _selected(trend, detector=detector, amplifier=amplifier)
     followed = Followed(chosen)
     units = np.flatnonzero(followed.measured)
@@ -140,7 +141,9 @@ def _look(k: int) -> dict[str, Any]:
 
 
 def _name(followed: Followed, unit: int) -> str:
-    return plain(followed.units[unit])
+    """Name a unit, detector and amplifier both short."""
+    detector = short_label(followed.detectors[int(followed.detector[unit])])
+    return f"{detector}/{short_label(followed.amplifiers[unit])}" if followed.by_amplifier else detector
 
 
 _Drawn = tuple[dict[str, "ErrorbarContainer"], dict[str, "Line2D"], dict[str, "Line2D"]]
@@ -171,11 +174,11 @@ def _draw_one(axes: Axes, followed: Followed, units: Sequence[int]) -> _Drawn:
     marks = {}
     for number, change in enumerate(changes, start=1):
         words = f"{number}: {_of_change(change)}"
-        day = _day_number(change.before + (change.after - change.before) / 2)
-        marks[words] = axes.axvline(day, color=COLOURS[0], linewidth=1.0, linestyle=":", label=words)
+        middle = _day_number(change.before + (change.after - change.before) / 2)
+        marks[words] = axes.axvline(middle, color=COLOURS[0], linewidth=1.0, linestyle=":", label=words)
         look: dict[str, Any] = {"xytext": (3, -3), "textcoords": "offset points", "va": "top", "color": COLOURS[0]}
-        axes.annotate(str(number), (day, 1.0), xycoords=("data", "axes fraction"), **look)
-    return {_name(followed, unit): points}, model, marks
+        axes.annotate(str(number), (middle, 1.0), xycoords=("data", "axes fraction"), **look)
+    return {followed.units[unit]: points}, model, marks
 
 
 def _draw_several(axes: Axes, followed: Followed, units: Sequence[int]) -> _Drawn:
@@ -184,12 +187,12 @@ def _draw_several(axes: Axes, followed: Followed, units: Sequence[int]) -> _Draw
     models: dict[str, Line2D] = {}
     marks: dict[str, Line2D] = {}
     for k, unit in enumerate(units):
-        changes, name = followed.changes_of(unit), _name(followed, unit)
+        changes, name = followed.changes_of(unit), followed.units[unit]
         time, percent = _thinned(followed, unit, changes)
         effects = [_short(change) for change in changes]
         if followed.drifts[unit]:
-            effects.append(f"drift {_sized(float(followed.drift[unit]), np.nan)} a year")
-        words = f"{name}: {', '.join(effects)}" if effects else name
+            effects.append(f"drift {sized(float(followed.drift[unit]))} a year")
+        words = ": ".join([_name(followed, unit), *([", ".join(effects)] if effects else [])])
         points[name] = axes.errorbar(time, percent, linestyle="none", markersize=3.5, label=words, **_look(k))
         models |= _draw_model(axes, followed, unit, changes, color=COLOURS[k % len(COLOURS)], linewidth=1.2)
         if changes:
@@ -221,7 +224,7 @@ def _draw_model(axes: Axes, followed: Followed, unit: int, changes: list[Change]
     breaks = [change.run for change in changes]
     time, percent = np.insert(followed.time, breaks, followed.time[breaks]), np.insert(model, breaks, np.nan)
     (line,) = axes.plot(time, percent, zorder=3, **look)
-    return {_name(followed, unit): line}
+    return {followed.units[unit]: line}
 
 
 def _draw_steps(axes: Axes, followed: Followed, unit: int, changes: list[Change], *, color: str) -> Line2D:
@@ -305,33 +308,15 @@ def _number(followed: Followed, n: int, which: str = "") -> str:
     return f"{n} {which}{'amplifier' if followed.by_amplifier else 'detector'}{'s' if n != 1 else ''}"
 
 
-def _sized(size: float, error: float) -> str:
-    """Write a size with its error, both to the digits that the error has two of."""
-    if not (np.isfinite(error) and error > 0):
-        return f"{100 * size:+.3g} %"
-    digits = int(np.clip(1 - np.floor(np.log10(100 * error)), 0, 8))
-    return f"{100 * size:+.{digits}f} ± {100 * error:.{digits}f} %"
-
-
-def _in_mmag(size: float) -> str:
-    return f"{100 * size * MMAG_PER_PERCENT:+.2g} mmag"
-
-
-def _day(time: np.datetime64) -> str:
-    return str(time)[:10]
-
-
 def _of_change(change: Change) -> str:
     when = (
-        _day(change.after)
-        if _day(change.before) == _day(change.after)
-        else f"{_day(change.before)} to {_day(change.after)}"
+        day(change.after) if day(change.before) == day(change.after) else f"{day(change.before)} to {day(change.after)}"
     )
-    return f"{_sized(change.size, change.error)} ({_in_mmag(change.size)}), {when}"
+    return f"{sized(change.size, change.error)} ({in_mmag(change.size)}), {when}"
 
 
 def _short(change: Change) -> str:
-    return f"{_sized(change.size, np.nan)} on {_day(change.after)}"
+    return f"{sized(change.size)} on {day(change.after)}"
 
 
 def _drift(followed: Followed, unit: int) -> str:
@@ -340,13 +325,13 @@ def _drift(followed: Followed, unit: int) -> str:
         return "no drift known"
     p = float(followed.drift_p[unit])
     chance = "" if followed.drifts[unit] or not np.isfinite(p) else ", not significant"
-    return f"drift {_sized(drift, error)} a year ({_in_mmag(drift)}){chance}"
+    return f"drift {sized(drift, error)} a year ({in_mmag(drift)}){chance}"
 
 
 def _title(followed: Followed, units: NDArray[np.intp]) -> str:
     attrs = followed.trend.attrs
     runs = followed.time.size
-    parts = [plain(attrs[name]) for name in ("camera", "physical_filter") if attrs.get(name)]
+    parts = [short_label(attrs[name]) for name in ("camera", "physical_filter") if attrs.get(name)]
     parts.append(f"{runs} runs" if runs != 1 else "one run, and nothing to hold it against")
     if units.size > 1 and runs > 1:
         out = len(followed.standing_out)

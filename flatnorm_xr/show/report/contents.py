@@ -16,10 +16,11 @@ from flatnorm_xr.show.report.pictures import Picture, draw_pictures
 from flatnorm_xr.show.report.plane import PlaneDrawing, draw_plane
 from flatnorm_xr.show.report.residual_image import ResidualImage
 from flatnorm_xr.show.report.tables import Table, all_tables
+from flatnorm_xr.show.report.trend_section import TrendSection
 from flatnorm_xr.show.report.words import listed, plural
 from flatnorm_xr.show.texts import shown
 
-__all__ = ["Page", "make_page"]
+__all__ = ["Page", "make_page", "provenance", "source_of"]
 
 _LONGEST_ATTRIBUTE = 20_000
 
@@ -43,6 +44,7 @@ class Page:
     provenance: list[tuple[str, str]]
     by_amplifier: bool
     first_variable: str
+    trend: TrendSection | None
 
     @property
     def contents(self) -> list[tuple[str, str]]:
@@ -54,10 +56,11 @@ class Page:
             ("residuals", "Residuals"),
         ]
         tables = [(table.name, table.title) for table in self.tables]
-        return [*head, ("pictures", "Pictures"), *tables, ("provenance", "Provenance")]
+        trend = [("trend", "Trend"), *((table.name, table.title) for table in self.trend.tables)] if self.trend else []
+        return [*head, ("pictures", "Pictures"), *tables, *trend, ("provenance", "Provenance")]
 
 
-def make_page(facts: Facts, image: ResidualImage) -> Page:
+def make_page(facts: Facts, image: ResidualImage, trend: TrendSection | None = None) -> Page:
     """Collect what the template shows of a solution."""
     solution = facts.solution
     pictures, missing = draw_pictures(facts)
@@ -66,11 +69,11 @@ def make_page(facts: Facts, image: ResidualImage) -> Page:
     rms = 100 * float(np.sqrt(np.mean(values**2))) if values.size else np.nan
     return Page(
         title=_title(facts),
-        source=_source(facts),
+        source=source_of(solution),
         verdict=judge(facts),
         findings=find_three(facts),
         glance=[(name, shown(value)) for name, value in description.rows],
-        plane=draw_plane(facts),
+        plane=draw_plane(solution, facts, facts.G[:, 0], means=facts.detector_G[:, 0], words="G", centre=1.0),
         image=image,
         matrix_words=(
             f"Residuals of {plural(image.rows, 'row')} by {plural(image.columns, 'exposure')}, rms {rms:.3g} %, "
@@ -80,9 +83,10 @@ def make_page(facts: Facts, image: ResidualImage) -> Page:
         pictures=pictures,
         tables=list(all_tables(facts).values()),
         not_drawn=[shown(line) for line in missing],
-        provenance=_provenance(solution),
+        provenance=provenance(solution),
         by_amplifier=facts.by_amplifier,
         first_variable=f"G{', ' + facts.groups[0] if facts.groups else ''}",
+        trend=trend,
     )
 
 
@@ -96,13 +100,15 @@ def _title(facts: Facts) -> str:
     return f"Flat normalisation: {', '.join(known)}" if known else "Flat normalisation"
 
 
-def _source(facts: Facts) -> str:
-    path = facts.solution.encoding.get("source")
+def source_of(ds: xr.Dataset) -> str:
+    """Say from which file a dataset is, if it is from one."""
+    path = ds.encoding.get("source")
     return f" from {shown(path, longest=300)}" if path else ""
 
 
-def _provenance(solution: xr.Dataset) -> list[tuple[str, str]]:
-    return [(shown(name, longest=80), _attribute(value)) for name, value in sorted(solution.attrs.items())]
+def provenance(ds: xr.Dataset) -> list[tuple[str, str]]:
+    """List the attributes of a dataset as a page shows them."""
+    return [(shown(name, longest=80), _attribute(value)) for name, value in sorted(ds.attrs.items())]
 
 
 def _attribute(value: Any) -> str:

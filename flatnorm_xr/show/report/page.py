@@ -1,4 +1,4 @@
-"""Write the report of a solution: one HTML file that needs no network, no server and no script to be read."""
+"""Write the report of a solution or a trend: one HTML file that needs no network and no script to be read."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 import xarray as xr
 
 from flatnorm_xr import __version__
-from flatnorm_xr.errors import FlatnormError
+from flatnorm_xr.errors import FlatnormError, offenders
 
 if TYPE_CHECKING:
     from flatnorm_xr.show.report.contents import Page
     from flatnorm_xr.show.report.facts import Facts
+    from flatnorm_xr.show.report.trend_contents import TrendPage
+    from flatnorm_xr.show.report.trend_section import TrendSection
 
 __all__ = ["report"]
 
@@ -33,9 +35,11 @@ def report(
     path: str | os.PathLike[str],
     *,
     diagnosis: xr.Dataset | None = None,
+    trend: xr.Dataset | None = None,
+    recommendation: Any = None,
     overwrite: bool = False,
 ) -> Path:
-    """Write a solution as one HTML file: verdict, pictures, tables, provenance.
+    """Write a solution as one HTML file: verdict, pictures, tables, provenance; or a trend over many.
 
     The file holds all it shows and loads nothing: scripts, pictures and numbers are inside, and a policy in its head
     keeps a browser from anything else. What stands in headers is text there, whatever it looks like. Without scripts
@@ -46,26 +50,30 @@ def report(
     ----------
     solution : Dataset
         What `flatnorm_xr.solve` returns; (detector[, amplifier], exposure). NaN is shown as unknown, cells
-        with weight 0 by their cause.
+        with weight 0 by their cause. Or what `flatnorm_xr.Archive.trend` returns, for a page of its own.
     path : path
         Ends in .html or .htm.
     diagnosis : Dataset, optional
         What `flatnorm_xr.diagnose` returned for this solution; made when not given.
+    trend : Dataset, optional
+        What `flatnorm_xr.Archive.trend` returned for the camera of the solution; it has a section then.
+    recommendation : Recommendation, optional
+        What `flatnorm_xr.Archive.recommend` returned; its sentence stands with the trend.
     overwrite : bool
         Replace a file that is there.
 
     Returns
     -------
     Path
-        The file, whole or not written at all. Under 5 MB for 3 024 amplifiers and 100 exposures. Where there are more
-        than 400 000 cells, or the file would be larger, a row of the residuals is a detector, the mean of its
-        amplifiers.
+        The file, whole or not written at all. Under 5 MB for 3 024 amplifiers and 100 exposures, or 3 650 runs. Where
+        there are more than 400 000 cells, or the file would be larger, a row of the residuals is a detector, the mean
+        of its amplifiers.
 
     Raises
     ------
     FlatnormError
-        Not a solution, or a diagnosis of another one; a path with another ending, a file that exists, a folder
-        that does not.
+        Not a solution, or a diagnosis or a trend of another one; a path with another ending, a file that exists, a
+        folder that does not.
 
     Examples
     --------
@@ -76,35 +84,98 @@ def report(
     'run.html'
     """
     from flatnorm_xr.archive.atomic import whole_file
-    from flatnorm_xr.decompose.structure import diagnose
-    from flatnorm_xr.decompose.variance import check_solution
-    from flatnorm_xr.model.validate import validate
-    from flatnorm_xr.show.report.facts import Facts
+    from flatnorm_xr.show.followed import is_trend
 
     target = Path(path)
     if target.suffix.lower() not in (".html", ".htm"):
         msg = f"report: {target} does not end in .html; what is written is HTML"
         raise FlatnormError(msg)
-    check_solution(solution, "report", needs=("background", "bgModel", "quality"))
-    validate(solution, caller="report")
-    solution = solution.compute()
-    facts = Facts(solution, diagnose(solution) if diagnosis is None else _checked(diagnosis, solution))
-    by_detector = facts.by_amplifier and facts.residual.size > MOST_CELLS
-    text = _written(facts, by_detector=by_detector)
-    if facts.by_amplifier and not by_detector and len(text) > LARGEST:
-        text = _written(facts, by_detector=True)
+    if is_trend(solution):
+        text = _of_trend(solution, recommendation, others=(diagnosis, trend))
+    else:
+        text = _of_solution(solution, diagnosis, trend, recommendation)
     with whole_file(target, overwrite=overwrite, caller="report") as temporary:
         temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
     return target
 
 
-def _written(facts: Facts, *, by_detector: bool) -> str:
+def _of_solution(
+    solution: xr.Dataset, diagnosis: xr.Dataset | None, trend: xr.Dataset | None, recommendation: Any
+) -> str:
+    """Make the page of a solution."""
+    from flatnorm_xr.decompose.structure import diagnose
+    from flatnorm_xr.decompose.variance import check_solution
+    from flatnorm_xr.model.validate import validate
+    from flatnorm_xr.show.report.facts import Facts
+
+    check_solution(solution, "report", needs=("background", "bgModel", "quality"))
+    validate(solution, caller="report")
+    solution = solution.compute()
+    section = _section(solution, trend, recommendation)
+    facts = Facts(solution, diagnose(solution) if diagnosis is None else _checked(diagnosis, solution))
+    by_detector = facts.by_amplifier and facts.residual.size > MOST_CELLS
+    text = _written(facts, section, by_detector=by_detector)
+    if facts.by_amplifier and not by_detector and len(text) > LARGEST:
+        text = _written(facts, section, by_detector=True)
+    return text
+
+
+def _written(facts: Facts, section: TrendSection | None, *, by_detector: bool) -> str:
     from flatnorm_xr.show.report.contents import make_page
     from flatnorm_xr.show.report.residual_image import draw_residuals
     from flatnorm_xr.show.report.values import values_of
 
     image = draw_residuals(facts, by_detector=by_detector)
-    return _render(make_page(facts, image), values_of(facts, image))
+    return _render("report.html", make_page(facts, image, section), values_of(facts, image))
+
+
+def _of_trend(trend: xr.Dataset, recommendation: Any, *, others: tuple[xr.Dataset | None, ...]) -> str:
+    """Make the page of a trend."""
+    from flatnorm_xr.show.followed import Followed
+    from flatnorm_xr.show.report.trend_contents import make_trend_page, trend_numbers
+    from flatnorm_xr.show.requirements import require_trend
+
+    if any(other is not None for other in others):
+        msg = "report: a trend has a page of its own; pass it alone, or the solution first and the trend as trend="
+        raise FlatnormError(msg)
+    require_trend(trend, caller="report")
+    _check_recommendation(recommendation)
+    followed = Followed(trend.compute())
+    return _render("trend.html", make_trend_page(followed, recommendation), trend_numbers(followed))
+
+
+def _section(solution: xr.Dataset, trend: xr.Dataset | None, recommendation: Any) -> TrendSection | None:
+    """Collect what a page says of a trend below a solution."""
+    from flatnorm_xr.show.followed import Followed, is_trend
+    from flatnorm_xr.show.report.trend_section import make_section, sum_up
+    from flatnorm_xr.show.requirements import require_trend
+    from flatnorm_xr.show.texts import shown
+
+    if trend is None:
+        if recommendation is not None:
+            msg = "report: a recommendation stands with the trend it was made from; pass that as trend="
+            raise FlatnormError(msg)
+        return None
+    if not is_trend(trend):
+        msg = "report: trend is not what archive.trend returns; pass that, or leave it out"
+        raise FlatnormError(msg)
+    require_trend(trend, caller="report")
+    _check_recommendation(recommendation)
+    cameras = [str(ds.attrs.get("camera", "")) for ds in (trend, solution)]
+    if all(cameras) and cameras[0] != cameras[1]:
+        msg = (
+            f"report: the trend is of camera {offenders(cameras[:1])}, the solution of {offenders(cameras[1:])}; pass "
+        )
+        raise FlatnormError(msg + "a trend of the same camera")
+    followed = Followed(trend.compute())
+    advice = [] if recommendation is None else [shown(recommendation.sentence)]
+    return make_section(followed, sentences=[*advice, sum_up(followed)], anchors=False)
+
+
+def _check_recommendation(recommendation: Any) -> None:
+    if recommendation is not None and not (hasattr(recommendation, "sentence") and hasattr(recommendation, "verdict")):
+        msg = "report: recommendation is not what archive.recommend returns; pass that, or leave it out"
+        raise FlatnormError(msg)
 
 
 def _checked(diagnosis: xr.Dataset, solution: xr.Dataset) -> xr.Dataset:
@@ -121,7 +192,7 @@ def _checked(diagnosis: xr.Dataset, solution: xr.Dataset) -> xr.Dataset:
     return diagnosis
 
 
-def _render(page: Page, values: dict[str, Any]) -> str:
+def _render(template: str, page: Page | TrendPage, values: dict[str, Any]) -> str:
     from jinja2 import Environment, FunctionLoader, StrictUndefined
     from markupsafe import Markup
 
@@ -134,7 +205,7 @@ def _render(page: Page, values: dict[str, Any]) -> str:
         undefined=StrictUndefined,
         loader=FunctionLoader(lambda name: (templates / name).read_text(encoding="utf-8")),
     )
-    return environment.get_template("report.html").render(
+    return environment.get_template(template).render(
         page=page,
         numbers=values,
         mmag=MMAG_PER_PERCENT,

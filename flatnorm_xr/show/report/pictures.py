@@ -7,7 +7,7 @@ import io
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,7 +15,10 @@ from flatnorm_xr.errors import FlatnormError
 from flatnorm_xr.show.report.facts import Facts
 from flatnorm_xr.show.report.words import number, per_cent, plural
 
-__all__ = ["Picture", "draw_pictures"]
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["Picture", "draw_pictures", "encoded", "new_figure"]
 
 _INCHES, _WIDE = (7.2, 4.4), (9.6, 4.8)
 _DPI = 100
@@ -31,6 +34,8 @@ class Picture:
     height: int
     alt: str
     caption: str
+    wide: bool = False
+    """Whether it takes the width of the page."""
 
 
 def draw_pictures(facts: Facts) -> tuple[list[Picture], list[str]]:
@@ -47,24 +52,35 @@ def draw_pictures(facts: Facts) -> tuple[list[Picture], list[str]]:
 
 
 def _png(name: str, facts: Facts) -> tuple[str, int, int]:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     from flatnorm_xr.show import plots
 
-    inches = _WIDE if name == "modes" else _INCHES
-    figure = Figure(figsize=inches, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(_WIDE if name == "modes" else _INCHES)
     if name == "modes":
         plots.modes(facts.solution, diagnosis=facts.diagnosis, ax=list(figure.subplots(1, 2)))
     else:
         getattr(plots, name)(facts.solution, ax=figure.add_subplot())
+    return encoded(figure)
+
+
+def new_figure(inches: tuple[float, float]) -> Figure:
+    """Make a figure that no screen knows of."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=inches, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def encoded(figure: Figure) -> tuple[str, int, int]:
+    """Draw a figure as PNG in base64, with its width and height in pixels."""
+    width, height = (round(float(side) * _DPI) for side in figure.get_size_inches())
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         # a sign that the font lacks is drawn as a box; the tables have it
         warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)
         figure.savefig(buffer, format="png", dpi=_DPI)
-    return _with_few_colours(buffer), round(inches[0] * _DPI), round(inches[1] * _DPI)
+    return _with_few_colours(buffer), width, height
 
 
 def _with_few_colours(picture: io.BytesIO) -> str:

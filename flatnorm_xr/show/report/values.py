@@ -14,7 +14,7 @@ from flatnorm_xr.show.report.facts import Facts
 from flatnorm_xr.show.report.residual_image import ResidualImage, residual_rows
 from flatnorm_xr.show.report.scales import ABOUT, PLAIN, ramp
 
-__all__ = ["values_of"]
+__all__ = ["listed_numbers", "values_of"]
 
 
 def values_of(facts: Facts, image: ResidualImage) -> dict[str, Any]:
@@ -37,8 +37,8 @@ def values_of(facts: Facts, image: ResidualImage) -> dict[str, Any]:
         "groupOf": facts.group.tolist(),
         "logarithmic": facts.solution.attrs.get("model") != "log-link",
         "levelUnits": facts.level_units,
-        "E": _listed(facts.E, 9),
-        "G": [_listed(column, 9) for column in facts.G.T] if plain else None,
+        "E": listed_numbers(facts.E, 9),
+        "G": [listed_numbers(column, 9) for column in facts.G.T] if plain else None,
         "variables": _variables(facts),
         "ramps": {"plain": ramp(PLAIN), "about": ramp(ABOUT)},
         "limit": image.limit,
@@ -54,7 +54,7 @@ def _variables(facts: Facts) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
 
     def add(name: str, values: Any, *, centre: float | None = None) -> None:
-        found.append({"name": name, "values": _listed(np.asarray(values, dtype=float), 7), "centre": centre})
+        found.append({"name": name, "values": listed_numbers(np.asarray(values, dtype=float), 7), "centre": centre})
 
     groups = [f", {group}" for group in facts.groups] or [""]
     for k, group in enumerate(groups):
@@ -74,5 +74,6 @@ def _encoded(values: NDArray[Any]) -> str:
     return base64.b64encode(values.tobytes()).decode("ascii")
 
 
-def _listed(values: NDArray[np.float64], digits: int) -> list[float | None]:
+def listed_numbers(values: NDArray[np.float64], digits: int) -> list[float | None]:
+    """Write numbers with so many digits as JSON has them; null for what is not known."""
     return [float(f"{value:.{digits}g}") if math.isfinite(value) else None for value in values.tolist()]

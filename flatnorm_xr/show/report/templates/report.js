@@ -175,12 +175,13 @@
   exposure.addEventListener("change", colour);
 
   // residuals: the numbers of the cell that is pointed at
+  const matrix = document.getElementById("matrix");
+  if (!matrix) return;
   const bytesOf = (text) => new DataView(Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)).buffer);
   const [residualBytes, flagBytes] = [bytesOf(numbers.residual), bytesOf(numbers.flags)];
   const residual = Float32Array.from(
     { length: residualBytes.byteLength / 4 }, (_, i) => residualBytes.getFloat32(4 * i, true));
   const flagsOf = (cell) => (flagBytes.byteLength ? numbers.flagSets[flagBytes.getUint16(2 * cell, true)] : 0);
-  const matrix = document.getElementById("matrix");
   const cursor = document.getElementById("cursor");
   const output = document.getElementById("cell");
   const [nRows, nColumns] = [numbers.rows.length, numbers.exposures.length];
