@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from flatnorm_xr.archive.digest import DIGEST
 from flatnorm_xr.errors import ReadError
 from flatnorm_xr.model.schema import VARIABLES
 
-__all__ = ["Block", "Contents", "FilterOfRun", "contents_of", "read_block"]
+__all__ = ["Block", "Contents", "FilterOfRun", "contents_of", "read_block", "read_blocks"]
 
 _LONGEST = 200
 _FOLLOWED = ("G", "G_stderr")
@@ -123,17 +124,30 @@ def read_block(path: Path, block: Block) -> np.ndarray[Any, np.dtype[np.float64]
     ReadError
         The file is gone, or the bytes are not what they were.
     """
+    values = np.empty(block.shape, dtype="<f8")
+    read_blocks(path, {block: values})
+    return values
+
+
+def read_blocks(path: Path, wanted: Mapping[Block, np.ndarray[Any, Any]]) -> None:
+    """Read several arrays of a file to where they are wanted: contiguous arrays of their shapes.
+
+    Raises
+    ------
+    ReadError
+        The file is gone, or the bytes are not what they were.
+    """
     try:
         with open(path, "rb", buffering=0) as stream:
-            stream.seek(block.offset)
-            content = stream.read(block.size)
+            for block, values in wanted.items():
+                stream.seek(block.offset)
+                content = values.reshape(-1).view("u1").data
+                if stream.readinto(content) != block.size or zlib.crc32(content) != block.crc:
+                    msg = f"archive: {path} is damaged; flatnorm archive verify tells more"
+                    raise ReadError(msg)
     except OSError as error:
         msg = f"archive: {path}: {error.strerror or error}"
         raise ReadError(msg) from error
-    if zlib.crc32(content) != block.crc or len(content) != block.size:
-        msg = f"archive: {path} is damaged; flatnorm archive verify tells more"
-        raise ReadError(msg)
-    return np.frombuffer(content, dtype="<f8").reshape(block.shape)
 
 
 def _blocks(ds: xr.Dataset, path: Path) -> list[Block]:

@@ -11,7 +11,7 @@ import xarray as xr
 
 from flatnorm_xr.archive import netcdf
 from flatnorm_xr.archive.catalogue import Series
-from flatnorm_xr.archive.contents import read_block
+from flatnorm_xr.archive.contents import read_block, read_blocks
 from flatnorm_xr.decompose.confidence import covariance_factors
 from flatnorm_xr.errors import FlatnormError, offenders, warn
 from flatnorm_xr.model.schema import attributes_of
@@ -65,6 +65,10 @@ class UnitLabels:
         """Labels, as coordinates."""
         named = {"detector": np.asarray(self.detectors)}
         return named if self.amplifiers is None else named | {"amplifier": np.asarray(self.amplifiers)}
+
+    def complete(self, number: int) -> bool:
+        """Whether a run has all units, in order."""
+        return all(places is None for places in self._places[number].values())
 
     def place(self, values: Any, number: int, *, into: Any, dims: Sequence[str] | None = None) -> None:
         """Put the values of a run where its units are.
@@ -137,10 +141,9 @@ def read_history(
         msg = "trend: no run has a time; without times nothing can be followed"
         raise FlatnormError(msg)
     units = UnitLabels({one.labels: labels[one.labels] for one in known})
-    arrays = {name: np.full((len(known), *units.shape), np.nan) for name in ("G", "G_stderr")}
+    arrays = {name: np.empty((len(known), *units.shape)) for name in ("G", "G_stderr")}
     for k, one in enumerate(known):
-        for name, values in _responses(one, units.dims, path).items():
-            units.place(values, one.labels, into=arrays[name][k])
+        _read_responses(one, units, {name: array[k] for name, array in arrays.items()}, path)
     history = xr.Dataset(
         {name: (("run", *units.dims), values, attributes_of(name)) for name, values in arrays.items()},
         coords={
@@ -228,19 +231,22 @@ def values_in_place(
     return values.transpose([own.index(dim) for dim in dims])
 
 
-def _responses(one: Series, dims: tuple[str, ...], path: Callable[[str], Path]) -> dict[str, Array]:
-    """G and its errors of one run and one filter, dims in order."""
-    found = {}
-    for name in ("G", "G_stderr"):
-        values = values_in_place(one, name, dims=dims, path=path, caller="trend")
+def _read_responses(one: Series, units: UnitLabels, wanted: Mapping[str, Array], path: Callable[[str], Path]) -> None:
+    """Read what is wanted of one run; NaN where it has nothing."""
+    whole = {one.blocks[name]: values for name, values in wanted.items() if name in one.blocks}
+    if len(whole) == len(wanted) and units.complete(one.labels) and all(b.dims == units.dims for b in whole):
+        read_blocks(path(one.run), whole)
+        return
+    for name, into in wanted.items():
+        into.fill(np.nan)
+        values = values_in_place(one, name, dims=units.dims, path=path, caller="trend")
         if values is None and "G" not in one.blocks:
             array = netcdf.open(path(one.run)).get(name)
             if array is not None and "group" in array.dims:
                 array = array.isel(group=one.only_group("trend"))
-            values = None if array is None else array.transpose(*dims).values
+            values = None if array is None else array.transpose(*units.dims).values
         if values is not None:
-            found[name] = values
-    return found
+            units.place(values, one.labels, into=into)
 
 
 def _factors(series: Sequence[Series], units: UnitLabels, path: Callable[[str], Path]) -> dict[str, Any]:
