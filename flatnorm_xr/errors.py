@@ -14,6 +14,7 @@ __all__ = [
     "FlatnormWarning",
     "ReadError",
     "SchemaError",
+    "UnfitError",
     "offenders",
     "warn",
 ]
@@ -39,6 +40,21 @@ class CameraError(FlatnormError):
 
 class DisconnectedError(FlatnormError):
     """Some units share no exposure with the others, so the ratio between them was not measured."""
+
+
+class UnfitError(FlatnormError):
+    """A run fails its checks, and nobody has waived them, so it is not certified.
+
+    Parameters
+    ----------
+    message : str
+    failures : iterable of str
+        What speaks against the run, a sentence a check.
+    """
+
+    def __init__(self, message: str, failures: Iterable[str] = ()) -> None:
+        super().__init__(message)
+        self.failures = tuple(failures)
 
 
 class FlatnormWarning(UserWarning):

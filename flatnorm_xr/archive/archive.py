@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import xarray as xr
 
-from flatnorm_xr.archive.holdings import SHOWN, Holdings, saying_why
+from flatnorm_xr.archive.holdings import SHOWN, Holdings
 from flatnorm_xr.errors import FlatnormError, offenders, warn
 
 if TYPE_CHECKING:
@@ -94,25 +94,10 @@ class Archive:
         FlatnormError
             Not a solution, no camera told, the disk is full, or the folder cannot be written to.
         """
-        from flatnorm_xr.archive import catalogue
         from flatnorm_xr.archive.intake import arriving
 
         arrival = arriving(run, camera=camera, filter=filter)
-        holdings = self._holdings
-        known = holdings.ask(lambda connection: catalogue.run_of_digest(connection, arrival.digest), scan=False)
-        if known is not None and holdings.store.path(known).exists():
-            return known
-        with saying_why("add", self.path):
-            if arrival.file is not None:
-                name = holdings.store.keep_file(arrival.file)
-            else:
-                name = holdings.store.keep(arrival.dataset)
-        contents = holdings.contents(name)
-        try:
-            holdings.enter(contents)
-        except FlatnormError as error:
-            warn(f"{error}; the run {name[:SHOWN]} is kept, and is entered once that is mended")
-        return name
+        return self._holdings.keep(arrival.dataset, arrival.digest, arrival.file)
 
     def open(self, run: str | Certificate, *, chunks: Any = None) -> xr.Dataset:
         """Read a run, once its checksum is right.
@@ -245,9 +230,10 @@ class Archive:
 
         Raises
         ------
+        UnfitError
+            The run fails its diagnosis or a limit and there is no waiver; its ``failures`` say what.
         FlatnormError
-            The run fails its diagnosis or a limit and there is no waiver; another certificate holds in the interval and
-            ``supersede`` is not set; the interval is empty.
+            Another certificate holds in the interval and ``supersede`` is not set; the interval is empty.
         """
         from flatnorm_xr.archive.acceptance import Thresholds
         from flatnorm_xr.archive.certify import certify
@@ -509,13 +495,15 @@ class Archive:
 
     # care ------------------------------------------------------------------------------------------------------------
 
-    def verify(self, *, quarantine: bool = True) -> pd.DataFrame:
+    def verify(self, *, quarantine: bool = True, progress: bool = False) -> pd.DataFrame:
         """Check every file of the archive.
 
         Parameters
         ----------
         quarantine : bool
             Move a run whose file is damaged to ``quarantine``, and say so in the records.
+        progress : bool
+            Show how far it is, on standard error.
 
         Returns
         -------
@@ -526,7 +514,7 @@ class Archive:
 
         from flatnorm_xr.archive.verify import problems_of
 
-        found = [asdict(problem) for problem in problems_of(self._holdings, quarantine=quarantine)]
+        found = [asdict(problem) for problem in problems_of(self._holdings, quarantine=quarantine, progress=progress)]
         return pd.DataFrame(found, columns=["path", "what", "done"])
 
     def reindex(self) -> int:

@@ -74,6 +74,8 @@ def whole_file(path: str | os.PathLike[str], *, overwrite: bool = False, caller:
 def claim_file(path: Path, content: bytes) -> bool:
     """Write a file whole under a name that nobody has taken; one of several writers of one name wins.
 
+    Where the file system knows no hard links, that needs a lock that the caller holds.
+
     Parameters
     ----------
     path : Path
@@ -92,9 +94,15 @@ def claim_file(path: Path, content: bytes) -> bool:
             stream.flush()
             os.fsync(stream.fileno())
         try:
-            _publish(temporary, path, overwrite=False)
+            os.link(temporary, path)
         except FileExistsError:
             return False
+        except OSError as error:
+            if error.errno not in _NO_HARD_LINKS:
+                raise
+            if os.path.lexists(path):
+                return False
+            os.replace(temporary, path)
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)

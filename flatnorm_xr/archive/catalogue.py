@@ -1,24 +1,21 @@
-"""The catalogue of an archive: an index in SQLite, made from the files, and made again whenever it is broken."""
+"""What the catalogue of an archive holds, and what it is asked: tables in SQLite, made from the files."""
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from flatnorm_xr.archive.certificates import Certificate, holding
 from flatnorm_xr.archive.contents import Block, Contents
-from flatnorm_xr.errors import FlatnormError, offenders, warn
+from flatnorm_xr.errors import FlatnormError, offenders
 
 __all__ = [
-    "Catalogue",
     "Entry",
     "Series",
     "add_run",
@@ -28,7 +25,6 @@ __all__ = [
     "drop_runs",
     "entries",
     "holding_at",
-    "keeps_from_writing",
     "kinds",
     "known_runs",
     "labels_of",
@@ -38,37 +34,9 @@ __all__ = [
     "runs_beginning",
     "series",
     "set_certificates",
+    "stamps",
     "writing",
 ]
-
-VERSION = 1
-"""Of the tables; a catalogue of another version is made again."""
-
-_TABLES = """
-CREATE TABLE state (records INTEGER NOT NULL, seal TEXT NOT NULL);
-INSERT INTO state VALUES (0, '');
-CREATE TABLE labels (id INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE);
-CREATE TABLE runs (
-  run TEXT PRIMARY KEY, camera TEXT NOT NULL, digest TEXT NOT NULL, begin INTEGER, "end" INTEGER,
-  facts TEXT NOT NULL, labels INTEGER NOT NULL, groups TEXT NOT NULL
-) WITHOUT ROWID;
-CREATE INDEX runs_digest ON runs (digest);
-CREATE TABLE filters (
-  run TEXT NOT NULL, filter TEXT NOT NULL, exposures INTEGER NOT NULL, groups TEXT NOT NULL, time INTEGER,
-  means TEXT NOT NULL, PRIMARY KEY (run, filter)
-) WITHOUT ROWID;
-CREATE TABLE blocks (
-  run TEXT NOT NULL, name TEXT NOT NULL, dims TEXT NOT NULL, shape TEXT NOT NULL, offset INTEGER NOT NULL,
-  crc INTEGER NOT NULL, PRIMARY KEY (run, name)
-) WITHOUT ROWID;
-CREATE TABLE unreadable (run TEXT PRIMARY KEY, why TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE certificates (
-  number INTEGER PRIMARY KEY, run TEXT NOT NULL, camera TEXT NOT NULL, filter TEXT NOT NULL
-);
-CREATE TABLE holding (camera TEXT NOT NULL, filter TEXT NOT NULL, begin INTEGER NOT NULL, "end" INTEGER,
-  number INTEGER NOT NULL);
-CREATE INDEX holding_begin ON holding (camera, filter, begin);
-"""
 
 
 @dataclass(frozen=True)
@@ -115,145 +83,6 @@ class Series:
         raise FlatnormError(msg)
 
 
-class Catalogue:
-    """Answers from the index; the files are the truth.
-
-    Parameters
-    ----------
-    path : Path
-        Of the database.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def connected(self, rebuild: Callable[[sqlite3.Connection], None]) -> sqlite3.Connection:
-        """Connect to a catalogue that can be used, making it first where there is none.
-
-        Parameters
-        ----------
-        rebuild : callable
-            Fills the empty tables of a connection from the files.
-
-        Returns
-        -------
-        Connection
-            Where the folder cannot be written to and its catalogue not be read, to one in memory, made from the files.
-        """
-        try:
-            connection = self._writable()
-            if connection is not None:
-                return connection
-        except sqlite3.OperationalError as error:
-            if not keeps_from_writing(error):
-                raise FlatnormError(self._in_words(error)) from error
-            return self.read_only(rebuild)
-        except sqlite3.DatabaseError as error:
-            warn(f"archive: the catalogue {self.path} is damaged ({error}); it is made again from the files")
-        return self.remade(rebuild)
-
-    def identity(self) -> int | None:
-        """Tell this database from one made anew in its place."""
-        with contextlib.suppress(OSError):
-            return self.path.stat().st_ino
-        return None
-
-    def remade(
-        self, rebuild: Callable[[sqlite3.Connection], None], *, instead_of: int | None = None
-    ) -> sqlite3.Connection:
-        """Make the catalogue again from the files, by one process at a time.
-
-        Parameters
-        ----------
-        rebuild : callable
-        instead_of : int, optional
-            `identity` of a database that shall not be used, whatever it looks like; it is not made twice when another
-            process has made it again meanwhile.
-        """
-        try:
-            with open(self.path.with_suffix(".lock"), "w") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)
-                if instead_of is None or self.identity() != instead_of:
-                    with contextlib.suppress(sqlite3.DatabaseError):
-                        connection = self._writable()
-                        if connection is not None:
-                            return connection
-                for suffix in ("", "-wal", "-shm"):
-                    self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
-                connection = sqlite3.connect(self.path, timeout=60, isolation_level=None)
-                connection.execute("PRAGMA page_size = 8192")
-                connection.execute("PRAGMA journal_mode = WAL")
-                self._fill(connection, rebuild)
-                return connection
-        except sqlite3.Error as error:
-            raise FlatnormError(self._in_words(error)) from error
-        except PermissionError:
-            return self.read_only(rebuild)
-        except OSError as error:
-            msg = f"archive: {self.path}: {error.strerror or error}"
-            raise FlatnormError(msg) from error
-
-    def _fill(self, connection: sqlite3.Connection, rebuild: Callable[[sqlite3.Connection], None]) -> None:
-        connection.execute("BEGIN IMMEDIATE")
-        for statement in filter(str.strip, _TABLES.split(";")):
-            connection.execute(statement)
-        rebuild(connection)
-        connection.execute(f"PRAGMA user_version = {VERSION}")
-        connection.execute("COMMIT")
-        connection.execute("PRAGMA synchronous = NORMAL")
-
-    def _writable(self) -> sqlite3.Connection | None:
-        """Open the catalogue; None when there is none of this version."""
-        if not self.path.exists():
-            return None
-        connection = sqlite3.connect(f"file:{_quoted(self.path)}?mode=rw", uri=True, timeout=60, isolation_level=None)
-        try:
-            version = connection.execute("PRAGMA user_version").fetchone()[0]
-            connection.execute("PRAGMA synchronous = NORMAL")
-            if version == VERSION:
-                # fails at once where the folder cannot be written to, and shows that the tables are there
-                connection.execute("SELECT records FROM state").fetchone()
-                return connection
-        except BaseException:
-            connection.close()
-            raise
-        connection.close()
-        return None
-
-    def read_only(self, rebuild: Callable[[sqlite3.Connection], None]) -> sqlite3.Connection:
-        """Read the catalogue where nothing can be written, or make one in memory."""
-        log = self.path.with_name(self.path.name + "-wal")
-        if self.path.exists() and not (log.exists() and log.stat().st_size):
-            with contextlib.suppress(sqlite3.DatabaseError):
-                connection = sqlite3.connect(f"file:{_quoted(self.path)}?mode=ro&immutable=1", uri=True)
-                if connection.execute("PRAGMA user_version").fetchone()[0] == VERSION:
-                    connection.execute("SELECT records FROM state").fetchone()
-                    return connection
-                connection.close()
-        return self.in_memory(rebuild)
-
-    def in_memory(self, rebuild: Callable[[sqlite3.Connection], None]) -> sqlite3.Connection:
-        """Make a catalogue that nobody else sees."""
-        connection = sqlite3.connect(":memory:", isolation_level=None)
-        self._fill(connection, rebuild)
-        return connection
-
-    def _in_words(self, error: sqlite3.Error) -> str:
-        return f"archive: the catalogue {self.path} cannot be used: {error}"
-
-
-def keeps_from_writing(error: sqlite3.Error) -> bool:
-    """Whether an error says that nothing can be written here."""
-    words = str(error)
-    return "readonly" in words or "read-only" in words or "unable to open" in words
-
-
-def _quoted(path: Path) -> str:
-    from urllib.parse import quote
-
-    return quote(str(path.absolute()))
-
-
 @contextlib.contextmanager
 def writing(connection: sqlite3.Connection) -> Iterator[None]:
     """Change the catalogue as a whole or not at all, while no other process does."""
@@ -298,9 +127,10 @@ def add_run(connection: sqlite3.Connection, contents: Contents) -> None:
     )
 
 
-def add_unreadable(connection: sqlite3.Connection, run: str, why: str) -> None:
-    """Remember that a file could not be read, so that it is not tried each time."""
-    connection.execute("INSERT OR REPLACE INTO unreadable VALUES (?, ?)", (run, why))
+def add_unreadable(connection: sqlite3.Connection, run: str, why: str, stamp: str) -> None:
+    """Remember that a file could not be read, so that it is not tried again before its ``stamp`` changes."""
+    drop_runs(connection, [run])
+    connection.execute("INSERT INTO unreadable VALUES (?, ?, ?)", (run, why, stamp))
 
 
 def drop_runs(connection: sqlite3.Connection, runs: Iterable[str]) -> None:
@@ -315,6 +145,11 @@ def known_runs(connection: sqlite3.Connection) -> tuple[set[str], dict[str, str]
     return runs, dict(connection.execute("SELECT run, why FROM unreadable"))
 
 
+def stamps(connection: sqlite3.Connection) -> dict[str, str]:
+    """Give the stamps of the files that could not be read."""
+    return dict(connection.execute("SELECT run, stamp FROM unreadable"))
+
+
 def run_of_digest(connection: sqlite3.Connection, digest: str) -> str | None:
     """Find the run that holds the same."""
     row = connection.execute("SELECT run FROM runs WHERE digest = ? ORDER BY run", (digest,)).fetchone()
@@ -322,9 +157,10 @@ def run_of_digest(connection: sqlite3.Connection, digest: str) -> str | None:
 
 
 def runs_beginning(connection: sqlite3.Connection, prefix: str) -> list[str]:
-    """Find runs by the first digits of their names."""
-    upper = prefix + "g"
-    return [row[0] for row in connection.execute("SELECT run FROM runs WHERE run >= ? AND run < ?", (prefix, upper))]
+    """Find runs by the first digits of their names, also those that cannot be read."""
+    limits = (prefix, prefix + "g")
+    both = "SELECT run FROM runs WHERE run >= ? AND run < ? UNION SELECT run FROM unreadable WHERE run >= ? AND run < ?"
+    return [row[0] for row in connection.execute(both, (*limits, *limits))]
 
 
 def records_applied(connection: sqlite3.Connection) -> tuple[int, str]:

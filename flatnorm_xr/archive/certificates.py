@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from flatnorm_xr.archive.journal import Record
-from flatnorm_xr.errors import FlatnormError, offenders
+from flatnorm_xr.errors import FlatnormError, ReadError, offenders
 
 __all__ = [
     "Certificate",
@@ -106,30 +107,54 @@ def moment(value: Any, *, caller: str, argument: str) -> np.datetime64:
 
 
 def certificates_of(records: Sequence[Record]) -> list[Certificate]:
-    """All certificates, in the order in which they were decided; those taken back say why."""
-    revoked = {r.body["certificate"]: str(r.body["why"]) for r in records if r.kind == "revoke"}
+    """All certificates, in the order in which they were decided; those taken back say why.
+
+    Raises
+    ------
+    ReadError
+        A record does not say what one of its kind must.
+    """
+    revoked = {}
+    for record in records:
+        if record.kind == "revoke":
+            with _understood(record):
+                revoked[int(record.body["certificate"])] = str(record.body["why"])
     return [certificate_of(record, revoked.get(record.number, "")) for record in records if record.kind == "certify"]
 
 
 def certificate_of(record: Record, revoked: str = "") -> Certificate:
     """Read a certificate from its record; a later one may say that it was ``revoked``."""
-    body = record.body
-    end = body["end"]
-    return Certificate(
-        number=record.number,
-        run=body["run"],
-        camera=body["camera"],
-        filter=body["filter"],
-        begin=np.datetime64(body["begin"], "us"),
-        end=None if end is None else np.datetime64(end, "us"),
-        approver=body["approver"],
-        recorded=body["recorded"],
-        comment=body["comment"],
-        waiver=None if body["waiver"] is None else Waiver(**body["waiver"]),
-        failures=tuple(body["failures"]),
-        supersede=bool(body["supersede"]),
-        revoked=revoked,
-    )
+    with _understood(record):
+        body = record.body
+        end = body["end"]
+        return Certificate(
+            number=record.number,
+            run=str(body["run"]),
+            camera=str(body["camera"]),
+            filter=str(body["filter"]),
+            begin=np.datetime64(body["begin"], "us"),
+            end=None if end is None else np.datetime64(end, "us"),
+            approver=str(body["approver"]),
+            recorded=str(body["recorded"]),
+            comment=str(body["comment"]),
+            waiver=None if body["waiver"] is None else Waiver(**body["waiver"]),
+            failures=tuple(map(str, body["failures"])),
+            supersede=bool(body["supersede"]),
+            revoked=revoked,
+        )
+
+
+@contextlib.contextmanager
+def _understood(record: Record) -> Iterator[None]:
+    """Say which record it is that cannot be understood."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        msg = (
+            f"archive: the record {record.number} ({offenders([record.kind])}) cannot be understood; was it written by "
+            "another program?"
+        )
+        raise ReadError(msg) from error
 
 
 def holding(certificates: Iterable[Certificate]) -> list[Interval]:

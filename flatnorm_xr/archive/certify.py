@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import sqlite3
 from collections.abc import Iterable
 from dataclasses import asdict, replace
@@ -28,7 +29,7 @@ from flatnorm_xr.archive.certificates import (
 )
 from flatnorm_xr.archive.holdings import SHOWN, Holdings, saying_why
 from flatnorm_xr.archive.journal import Record
-from flatnorm_xr.errors import FlatnormError, ReadError, offenders
+from flatnorm_xr.errors import FlatnormError, ReadError, UnfitError, offenders
 
 __all__ = ["all_holding", "certify", "choose_kind", "find", "remove", "required", "revoke"]
 
@@ -60,9 +61,10 @@ def certify(
     failures = failures_of(solution, thresholds)
     if failures and waiver is None:
         msg = f"certify: {name[:SHOWN]} fails: {'; '.join(failures)}. Certify another, or pass waiver=Waiver(who, why)"
-        raise FlatnormError(msg)
+        raise UnfitError(msg, failures)
 
     def decide(records: list[Record]) -> dict[str, Any]:
+        _check_there(holdings, name, "certify")
         overlapping = [part for part in _holding_of(records, camera, chosen) if part.overlaps(first, last)]
         if overlapping and not supersede:
             told = [f"{p.certificate.run[:SHOWN]} ({interval_words(p.begin, p.end)})" for p in overlapping]
@@ -91,7 +93,7 @@ def certify(
 
 def revoke(holdings: Holdings, certificate: Certificate | int, *, approver: str, why: str) -> Certificate:
     """Record that a certificate is taken back; see `flatnorm_xr.archive.archive.Archive.revoke`."""
-    number = certificate.number if isinstance(certificate, Certificate) else certificate
+    number = _number(certificate)
     approver, why = required(approver, "revoke", "approver"), required(why, "revoke", "why")
 
     def decide(records: list[Record]) -> dict[str, Any]:
@@ -114,6 +116,7 @@ def remove(holdings: Holdings, run: str, *, who: str, why: str) -> Path:
     who, why = required(who, "remove", "who"), required(why, "remove", "why")
 
     def decide(records: list[Record]) -> dict[str, Any]:
+        _check_there(holdings, name, "remove")
         parts = [part for part in all_holding(certificates_of(records)) if part.certificate.run == name]
         if parts:
             told = [f"{p.certificate.number} ({interval_words(p.begin, p.end)})" for p in parts]
@@ -124,9 +127,11 @@ def remove(holdings: Holdings, run: str, *, who: str, why: str) -> Path:
             raise FlatnormError(msg)
         return {"run": name, "who": who, "why": why}
 
+    moved: list[Path] = []
     with saying_why("remove", holdings.root):
-        holdings.journal.append("remove", decide)
-        return holdings.store.move(name, "trash")
+        # before any other decision, so that nobody certifies what is about to go
+        holdings.journal.append("remove", decide, then=lambda: moved.append(holdings.store.move(name, "trash")))
+    return moved[0]
 
 
 def find(holdings: Holdings, camera: str | None, filter: str | None, date: Any) -> Certificate:
@@ -191,6 +196,23 @@ def required(text: str, caller: str, argument: str) -> str:
         msg = f"{caller}: {argument} is {offenders([repr(text)])}; it must say something, for it goes into the records"
         raise FlatnormError(msg)
     return text.strip()
+
+
+def _number(certificate: Certificate | int) -> int:
+    if isinstance(certificate, Certificate):
+        return certificate.number
+    try:
+        return operator.index(certificate)
+    except TypeError as error:
+        msg = f"revoke: certificate is {offenders([repr(certificate)])}; pass a Certificate or its number"
+        raise FlatnormError(msg) from error
+
+
+def _check_there(holdings: Holdings, run: str, caller: str) -> None:
+    """Raise when another process has taken a run away meanwhile."""
+    if not holdings.store.path(run).exists():
+        msg = f"{caller}: another process has just taken {run[:SHOWN]} out of the archive"
+        raise ReadError(msg)
 
 
 def _signed(waiver: Waiver) -> Waiver:

@@ -51,7 +51,7 @@ def content_digest(ds: xr.Dataset) -> str:
         variable = ds.variables[name]
         feed(name, name in ds.coords, variable.dims, variable.shape)
         feed(*_values(variable))
-        feed(*_attributes(variable.attrs))
+        feed(len(variable.attrs), *_attributes(variable.attrs))
     feed(*_attributes({key: value for key, value in ds.attrs.items() if key not in _LEFT_OUT}))
     return summed.hexdigest()
 

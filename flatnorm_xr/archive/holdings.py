@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
+import xarray as xr
+
+from flatnorm_xr import __version__
 from flatnorm_xr.archive import catalogue as index
 from flatnorm_xr.archive import netcdf
-from flatnorm_xr.archive.atomic import whole_file
-from flatnorm_xr.archive.catalogue import Catalogue
+from flatnorm_xr.archive.atomic import flush, whole_file
 from flatnorm_xr.archive.certificates import Certificate, certificates_of
 from flatnorm_xr.archive.contents import Contents, contents_of
+from flatnorm_xr.archive.database import Database, is_busy, keeps_from_writing
 from flatnorm_xr.archive.journal import Journal, Record
 from flatnorm_xr.archive.store import RUN, Store, sha256_of
+from flatnorm_xr.archive.untrusted import check_size
+from flatnorm_xr.camera.files import check_regular
 from flatnorm_xr.errors import FlatnormError, ReadError, offenders, warn
 
 __all__ = ["SHOWN", "Holdings", "saying_why"]
@@ -36,6 +42,9 @@ _AT_ONCE = 50
 """Runs entered in one transaction."""
 
 _FOLDERS = frozenset(("runs", "records", "incoming", "trash", "quarantine"))
+_NOT_OURS = frozenset(("lost+found", ".snapshot"))
+"""Folders that file systems put into every folder, or the topmost."""
+
 _README = """This folder is an archive of calibration runs, made by flatnorm-xr.
 
 runs/ab/abcd...nc   one run a file: NetCDF, with the levels of the flats, E, G, scales, errors and flags.
@@ -43,7 +52,8 @@ runs/ab/abcd...nc   one run a file: NetCDF, with the levels of the flats, E, G, 
 records/            what was decided, one small JSON file a decision, in order: which run holds from when
                     until when, who approved it, what was waived and why, what was removed and why.
 trash/              runs that were removed.          quarantine/   files that were found damaged.
-catalogue.sqlite    an index, made from the above; it may be deleted.
+incoming/           what is being written.
+catalogue.*         an index, made from the above; it may be deleted, and a copy of this folder needs none.
 
 Any program that reads NetCDF reads the runs: xarray.open_dataset("runs/ab/abcd...nc").
 """
@@ -62,21 +72,29 @@ class Holdings:
         self.root = root
         self.store = Store(root)
         self.journal = Journal(root / "records")
-        self._catalogue = Catalogue(root / "catalogue.sqlite")
+        self._database = Database(root / "catalogue.sqlite")
 
     def found(self, create: bool) -> None:
         """Make the folder, or see that it is an archive that can be read."""
         first = self.journal.path(0)
-        if not first.exists():
-            if not create:
-                msg = f"archive: there is no archive at {self.root}; flatnorm archive add makes one"
-                raise ReadError(msg)
-            self._create()
+        with saying_why("archive", self.root):
+            if not os.path.lexists(first):
+                if not create:
+                    msg = f"archive: there is no archive at {self.root}; flatnorm archive add makes one"
+                    raise ReadError(msg)
+                self._create()
+        links = [name for name in sorted(_FOLDERS) if (self.root / name).is_symlink()]
+        if links:
+            msg = (
+                f"archive: {offenders(links)} of {self.root} is a symbolic link, and an archive writes nowhere else; "
+                "put the folder itself there"
+            )
+            raise FlatnormError(msg)
         body = self.journal.read(0).body
         if body.get("format") != FORMAT:
             msg = (
                 f"archive: {self.root} was made by {offenders([body.get('program', 'another program')])} in format "
-                f"{body.get('format')!r}; this program reads {FORMAT}: upgrade flatnorm-xr"
+                f"{offenders([repr(body.get('format'))])}; this program reads {FORMAT}: upgrade flatnorm-xr"
             )
             raise FlatnormError(msg)
 
@@ -84,47 +102,81 @@ class Holdings:
         if self.root.exists() and not self.root.is_dir():
             msg = f"archive: {self.root} is a file; give the name of a folder"
             raise FlatnormError(msg)
+        if not self.root.parent.is_dir():
+            msg = f"archive: the folder {self.root.parent} does not exist; create it first"
+            raise FlatnormError(msg)
         there = {entry.name for entry in self.root.iterdir()} if self.root.is_dir() else set()
-        strange = {name for name in there if name not in _FOLDERS and not name.startswith(("README", "catalogue."))}
+        ours = ("README", "catalogue.", ".flatnorm-")
+        strange = {name for name in there - _FOLDERS - _NOT_OURS if not name.startswith(ours)}
         if strange or (self.store.runs() and not self.journal.path(0).exists()):
             what = f"holds {offenders(sorted(strange))}" if strange else "has runs but no records"
             msg = f"archive: {self.root} {what}, so it is no archive; give a new folder, and add the runs to it"
             raise FlatnormError(msg)
-        with saying_why("archive", self.root):
-            if not self.root.parent.is_dir():
-                msg = f"archive: the folder {self.root.parent} does not exist; create it first"
-                raise FlatnormError(msg)
-            self.root.mkdir(exist_ok=True)
-            self.journal.folder.mkdir(exist_ok=True)
-            with contextlib.suppress(FileExistsError):  # another process was faster
-                self.journal.append("archive", _first)
-            with (
-                contextlib.suppress(FlatnormError),
-                whole_file(self.root / "README.txt", caller="archive") as temporary,
-            ):
-                temporary.write_text(_README, encoding="utf-8")
+        self.root.mkdir(exist_ok=True)
+        self.journal.folder.mkdir(exist_ok=True)
+        with (
+            contextlib.suppress(FlatnormError),
+            whole_file(self.root / "README.txt", caller="archive") as temporary,
+        ):
+            temporary.write_text(_README, encoding="utf-8")
+        with contextlib.suppress(FileExistsError):  # another process was faster
+            self.journal.append("archive", _first)
+        for folder in (self.root, self.root.parent):
+            with contextlib.suppress(OSError):
+                flush(folder)
+
+    def keep(self, dataset: xr.Dataset, digest: str, file: Path | None) -> str:
+        """Keep a run and enter it; one that holds the same keeps its name.
+
+        Parameters
+        ----------
+        dataset : Dataset
+            As it goes into a file.
+        digest : str
+        file : Path, optional
+            The file it is in, where an archive made that.
+        """
+        with saying_why("add", self.root), self.store.alone(digest):
+            known = self.ask(lambda connection: index.run_of_digest(connection, digest), scan=False)
+            if known is not None and self.store.is_whole(known):
+                return known
+            if file is not None:
+                contents = self.store.keep_file(file, self._look)
+            else:
+                contents = self.store.keep(dataset, self._look)
+            try:
+                self.enter(contents)
+            except FlatnormError as error:
+                warn(f"{error}; the run {contents.run[:SHOWN]} is kept, and is entered once that is mended")
+            return contents.run
 
     def ask(self, question: Callable[[sqlite3.Connection], T], *, scan: bool = True, need_records: bool = False) -> T:
         """Answer from a catalogue that is up to date; a broken one is made again first."""
-        for attempt in range(2):
-            identity = self._catalogue.identity()
-            with contextlib.closing(self._catalogue.connected(self._fill)) as connection:
-                try:
-                    self._bring_up_to_date(connection, scan=scan, need_records=need_records)
-                    return question(connection)
-                except sqlite3.DatabaseError as error:
-                    if index.keeps_from_writing(error):
-                        with contextlib.closing(self._catalogue.in_memory(self._fill)) as own:
-                            return question(own)
-                    if attempt or isinstance(error, sqlite3.OperationalError):
-                        msg = f"archive: the catalogue of {self.root} cannot be used: {error}"
-                        raise FlatnormError(msg) from error
-            self._catalogue.remade(self._fill, instead_of=identity).close()
-        raise AssertionError
+        identity = self._database.identity()
+        try:
+            with contextlib.closing(self._database.connected(self._fill)) as connection:
+                self._bring_up_to_date(connection, scan=scan, need_records=need_records)
+                return question(connection)
+        except sqlite3.DatabaseError as error:
+            if is_busy(error):
+                raise FlatnormError(self._unusable(error)) from error
+            if keeps_from_writing(error):
+                connection = self._database.in_memory(self._fill)
+            else:
+                warn(f"archive: the catalogue of {self.root} is damaged ({error}); it is made again from the files")
+                connection = self._database.remade_or_read(self._fill, instead_of=identity)
+        with contextlib.closing(connection):
+            try:
+                return question(connection)
+            except sqlite3.DatabaseError as error:
+                raise FlatnormError(self._unusable(error)) from error
+
+    def _unusable(self, error: sqlite3.Error) -> str:
+        return f"archive: the catalogue of {self.root} cannot be used: {error}"
 
     def reindexed(self) -> tuple[set[str], dict[str, str]]:
         """Make the catalogue again; give the runs that are in it, and why others could not be read."""
-        self._catalogue.remade(self._fill, instead_of=self._catalogue.identity()).close()
+        self._database.remade(self._fill, instead_of=self._database.identity()).close()
         return self.ask(index.known_runs)
 
     def enter(self, contents: Contents) -> None:
@@ -144,9 +196,10 @@ class Holdings:
                 self._enter_records(connection, needed=need_records)
         if not scan:
             return
+        # in this order, so that a run that comes in between is not taken for one that is gone
+        runs, stamps = index.known_runs(connection)[0], index.stamps(connection)
         there = self.store.runs()
-        runs, unreadable = index.known_runs(connection)
-        entered = runs | set(unreadable)
+        entered = runs | {run for run, stamp in stamps.items() if run not in there or self._stamp(run) == stamp}
         if entered - there:
             with index.writing(connection):
                 index.drop_runs(connection, entered - there)
@@ -170,12 +223,23 @@ class Holdings:
 
     def _read(self, run: str) -> Callable[[sqlite3.Connection], None]:
         """Read a run, and give what enters it."""
+        stamp = self._stamp(run)
         try:
             contents = self.contents(run)
         except FlatnormError as error:
+            if not self.store.path(run).exists():  # taken out meanwhile
+                return lambda connection: None
             why = str(error)
-            return lambda connection: index.add_unreadable(connection, run, why)
+            return lambda connection: index.add_unreadable(connection, run, why, stamp)
         return lambda connection: index.add_run(connection, contents)
+
+    def _stamp(self, run: str) -> str:
+        """Give what differs when a file was replaced, or when another program tries to read it."""
+        try:
+            status = self.store.path(run).stat()
+        except OSError:
+            return ""
+        return f"{status.st_ino} {status.st_size} {status.st_mtime_ns} {status.st_mode} {__version__}"
 
     def _enter_records(self, connection: sqlite3.Connection, *, needed: bool) -> None:
         try:
@@ -190,12 +254,26 @@ class Holdings:
 
     def contents(self, run: str) -> Contents:
         """Read what the catalogue keeps of a run."""
-        path = self.checked(run)
-        return contents_of(run, netcdf.open(path), path)
+        return self._look(run, self.checked(run))
+
+    def _look(self, run: str, path: Path) -> Contents:
+        """Read what the catalogue keeps of a run from any file."""
+        check_size(path, caller="archive")
+        try:
+            return contents_of(run, netcdf.open(path), path)
+        except FlatnormError:
+            raise
+        except OSError as error:
+            msg = f"archive: {path}: {error.strerror or error}"
+            raise ReadError(msg) from error
+        except (ValueError, TypeError, KeyError, OverflowError, MemoryError, AttributeError) as error:
+            msg = f"archive: {path} cannot be taken for a run ({offenders([f'{type(error).__name__}: {error}'])})"
+            raise ReadError(msg) from error
 
     def checked(self, run: str) -> Path:
         """Path of a run whose bytes are what they were."""
         path = self.store.path(run)
+        check_regular(path, caller="archive")
         try:
             found = sha256_of(path)
         except FileNotFoundError as error:
@@ -221,10 +299,16 @@ class Holdings:
             raise ReadError(msg)
         found = self.ask(lambda c: index.runs_beginning(c, name))
         if len(found) != 1:
-            several = f"begins {len(found)} runs; give more digits" if found else f"begins no run in {self.root}"
-            msg = f"archive: {name} {several}"
+            said = f"begins {len(found)} runs; give more digits" if found else self._not_there(name)
+            msg = f"archive: {name} {said}"
             raise ReadError(msg)
         return found[0]
+
+    def _not_there(self, prefix: str) -> str:
+        moved = self.store.moved(prefix)
+        if moved:
+            return f"was taken out of the archive and is now {moved[0]}; adding that file brings it back if it is whole"
+        return f"begins no run in {self.root}"
 
 
 @contextlib.contextmanager

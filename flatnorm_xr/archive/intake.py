@@ -6,17 +6,14 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import xarray as xr
 
 from flatnorm_xr.archive import netcdf
 from flatnorm_xr.archive.digest import DIGEST, content_digest
-from flatnorm_xr.errors import FlatnormError, ReadError, SchemaError, offenders, warn
+from flatnorm_xr.archive.untrusted import check_size, groups_in
+from flatnorm_xr.errors import FlatnormError, SchemaError, offenders, warn
 
 __all__ = ["Arrival", "arriving"]
-
-LARGEST = 8 << 30
-"""Bytes that a run may take in memory."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +43,9 @@ def arriving(
     FlatnormError
         Not a solution, or it tells another camera or filter, or none.
     """
+    if not isinstance(run, xr.Dataset | str | os.PathLike):
+        msg = f"add: run is a {type(run).__name__}; pass a solution, or the path of its file"
+        raise FlatnormError(msg)
     path = None if isinstance(run, xr.Dataset) else Path(run)
     ds = run.compute() if isinstance(run, xr.Dataset) else _read(Path(run))
     missing = [name for name in ("E", "G") if name not in ds]
@@ -55,7 +55,7 @@ def arriving(
         raise SchemaError(msg)
     told = _with_filter(_with_camera(ds, camera), filter)
     bare = netcdf.storable(told, caller="add")
-    if path is not None and told is ds and DIGEST in ds.attrs and not _groups(path):
+    if path is not None and told is ds and DIGEST in ds.attrs and not groups_in(path):
         digest = content_digest(ds)
         if ds.attrs[DIGEST] == digest:
             return Arrival(bare, digest, path)
@@ -67,39 +67,11 @@ def _read(path: Path) -> xr.Dataset:
         from flatnorm_xr.archive.read_solution import read_solution
 
         return read_solution(path)
-    size = _declared_size(path)
-    if size > LARGEST:
-        msg = (
-            f"add: {path} holds {size / 2**30:.0f} GiB, a run may take {LARGEST / 2**30:.0f}; was it made by flatnorm?"
-        )
-        raise ReadError(msg)
-    groups = _groups(path)
+    check_size(path, caller="add")
+    groups = groups_in(path)
     if groups:
         warn(f"add: the groups {offenders(groups)} of {path} are no part of a run and are left out")
     return netcdf.open(path)
-
-
-def _declared_size(path: Path) -> int:
-    """Bytes the variables of a file would take in memory; 0 when it cannot be told, which opening it will."""
-    from netCDF4 import Dataset
-
-    try:
-        with Dataset(os.path.abspath(path)) as file:
-            return sum(int(np.prod(v.shape, dtype=object)) * 8 for v in file.variables.values())
-    except (OSError, RuntimeError, ValueError, AttributeError):
-        return 0
-
-
-def _groups(path: Path) -> list[str]:
-    from netCDF4 import Dataset
-
-    if path.suffix.lower() not in (".nc", ".nc4"):
-        return []
-    try:
-        with Dataset(os.path.abspath(path)) as file:
-            return sorted(file.groups)
-    except (OSError, RuntimeError, ValueError, AttributeError):
-        return []
 
 
 def _with_camera(ds: xr.Dataset, camera: str | None) -> xr.Dataset:

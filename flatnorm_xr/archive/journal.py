@@ -14,6 +14,8 @@ from typing import Any
 
 from flatnorm_xr import __version__
 from flatnorm_xr.archive.atomic import claim_file
+from flatnorm_xr.archive.locks import held
+from flatnorm_xr.camera.files import check_regular
 from flatnorm_xr.errors import FlatnormError, ReadError
 
 __all__ = ["Journal", "Record"]
@@ -37,9 +39,9 @@ class Record:
 class Journal:
     """The records of an archive.
 
-    The order of decisions is that of their numbers, not of any clock. A writer reads all records, decides, and claims
-    the next number; when another writer was faster he reads on and decides again. So no lock is needed, and none can be
-    left behind by a process that was killed.
+    The order of decisions is that of their numbers, not of any clock. One writer at a time reads all records, decides,
+    and claims the next number. Where the file system knows no locks and another writer was faster, he reads on and
+    decides again. A process that is killed leaves no lock behind.
 
     Parameters
     ----------
@@ -88,7 +90,13 @@ class Journal:
             self._read[number] = _parsed(self.path(number), number)
         return self._read[number]
 
-    def append(self, kind: str, decide: Callable[[list[Record]], dict[str, Any]]) -> Record:
+    def append(
+        self,
+        kind: str,
+        decide: Callable[[list[Record]], dict[str, Any]],
+        *,
+        then: Callable[[], None] | None = None,
+    ) -> Record:
         """Write the next record.
 
         Parameters
@@ -97,25 +105,35 @@ class Journal:
         decide : callable
             Given all records before it, returns what the record says, or raises; called again when another writer was
             faster.
+        then : callable, optional
+            Called once the record is written, before another writer decides anything.
         """
-        while True:
-            records = self.records()
-            said = decide(records)
-            number = records[-1].number + 1 if records else 0
-            body = {
-                "number": number,
-                "kind": kind,
-                "recorded": datetime.now(UTC).isoformat(timespec="seconds"),
-                "program": f"flatnorm {__version__}",
-                **said,
-                "previous": records[-1].seal if records else "",
-            }
-            content = json.dumps({**body, _SEAL: _seal(body)}, indent=1, ensure_ascii=True).encode("ascii") + b"\n"
-            if len(content) > _LARGEST:
-                msg = f"archive: a record of {len(content)} bytes is too long; shorten the comment"
-                raise FlatnormError(msg)
-            if claim_file(self.path(number), content):
-                return self.read(number)
+        with held(self.folder / "lock"):
+            while True:
+                records = self.records()
+                said = decide(records)
+                number = records[-1].number + 1 if records else 0
+                previous = records[-1].seal if records else ""
+                if claim_file(self.path(number), _written(kind, number, said, previous)):
+                    if then is not None:
+                        then()
+                    return self.read(number)
+
+
+def _written(kind: str, number: int, said: dict[str, Any], previous: str) -> bytes:
+    body = {
+        "number": number,
+        "kind": kind,
+        "recorded": datetime.now(UTC).isoformat(timespec="seconds"),
+        "program": f"flatnorm {__version__}",
+        **said,
+        "previous": previous,
+    }
+    content = json.dumps({**body, _SEAL: _seal(body)}, indent=1, ensure_ascii=True).encode("ascii") + b"\n"
+    if len(content) > _LARGEST:
+        msg = f"archive: a record of {len(content)} bytes is too long; shorten the comment"
+        raise FlatnormError(msg)
+    return content
 
 
 def _seal(body: dict[str, Any]) -> str:
@@ -125,6 +143,7 @@ def _seal(body: dict[str, Any]) -> str:
 def _parsed(path: Path, number: int) -> Record:
     damaged = f"archive: the record {path} is damaged; copy it back from a backup"
     try:
+        check_regular(path, caller="archive")
         with open(path, "rb") as stream:
             content = stream.read(_LARGEST + 1)
         body = json.loads(content.decode("ascii"))
@@ -138,6 +157,8 @@ def _parsed(path: Path, number: int) -> Record:
     except OSError as error:
         msg = f"archive: {path}: {error.strerror or error}"
         raise ReadError(msg) from error
+    except ReadError:
+        raise
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ReadError(damaged) from error
     if not whole:

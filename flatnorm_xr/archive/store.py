@@ -7,13 +7,16 @@ import hashlib
 import os
 import re
 import secrets
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import xarray as xr
 
 from flatnorm_xr.archive.atomic import flush
 from flatnorm_xr.archive.digest import DIGEST, content_digest
+from flatnorm_xr.archive.locks import held
 from flatnorm_xr.archive.netcdf import write_unprotected
 from flatnorm_xr.errors import FlatnormError, offenders
 
@@ -29,6 +32,10 @@ _SMALL = 2048
 """Bytes below which packing an array saves less than its index in the file takes."""
 
 _BLOCK = 1 << 20
+
+_DAY = 86_400
+
+T = TypeVar("T")
 
 
 class Store:
@@ -58,31 +65,48 @@ class Store:
         """Files among the runs that are none."""
         return sorted(p for p in self._files() if not RUN.fullmatch(p.stem) or p != self.path(p.stem))
 
-    def keep(self, bare: xr.Dataset) -> str:
+    def keep(self, bare: xr.Dataset, look: Callable[[str, Path], T]) -> T:
         """Write a dataset as a run.
 
         Parameters
         ----------
         bare : Dataset
             What `flatnorm_xr.archive.netcdf.storable` gave.
+        look : callable
+            Called with the name of the run and the file before it is among the runs; what cannot be read again is not
+            kept. Where the same bytes are there already, nothing is written, and those are looked at.
 
         Returns
         -------
-        str
-            Name of the run. Where the same bytes are there already, nothing is written.
+        object
+            What ``look`` returned.
         """
         ordered = _in_order(bare)
         with self._incoming() as temporary:
             write_unprotected(ordered, temporary, self.root, unpacked=_unpacked(ordered))
-            return self._place(temporary)
+            return self._place(temporary, look)
 
-    def keep_file(self, path: Path) -> str:
+    def keep_file(self, path: Path, look: Callable[[str, Path], T]) -> T:
         """Copy a file that an archive made, byte by byte, so that the run has the name it had there."""
         with self._incoming() as temporary:
             with open(path, "rb") as source, open(temporary, "wb") as target:
                 while block := source.read(_BLOCK):
                     target.write(block)
-            return self._place(temporary)
+            return self._place(temporary, look)
+
+    @contextlib.contextmanager
+    def alone(self, digest: str) -> Iterator[None]:
+        """Keep other processes from adding what has the same digest."""
+        folder = self.root / "incoming"
+        with contextlib.suppress(OSError):
+            folder.mkdir(exist_ok=True)
+        with held(folder / f"{digest[:2]}.lock"):
+            yield
+
+    def is_whole(self, run: str) -> bool:
+        """Whether a run is there, and its bytes are what they were."""
+        path = self.path(run)
+        return path.is_file() and sha256_of(path) == run
 
     def move(self, run: str, folder: str) -> Path:
         """Take a run out of the archive, to ``trash`` or ``quarantine``."""
@@ -92,17 +116,28 @@ class Store:
         """Take any file out of its folder; one that has been taken out under the same name before is kept too."""
         target = self.root / folder / path.name
         target.parent.mkdir(exist_ok=True)
-        if target.exists():
+        if os.path.lexists(target):
             target = target.with_name(f"{path.name}.{secrets.token_hex(4)}")
         os.replace(path, target)
-        with contextlib.suppress(OSError):
-            flush(target.parent)
-            flush(path.parent)
+        _flush_folders(target.parent, path.parent)
         return target
 
-    def leftovers(self) -> list[Path]:
-        """Files that a writer is writing, or was when it was killed."""
-        return sorted(self.root.glob("incoming/.flatnorm-*.part")) + sorted(self.root.glob("records/.flatnorm-*.part"))
+    def put_back(self, moved: Path, run: str) -> None:
+        """Undo `move`."""
+        os.replace(moved, self.path(run))
+        _flush_folders(self.path(run).parent, moved.parent)
+
+    def moved(self, prefix: str) -> list[Path]:
+        """Files that were taken out, of runs that begin with these digits."""
+        return [p for folder in ("trash", "quarantine") for p in sorted((self.root / folder).glob(f"{prefix}*"))]
+
+    def sweep(self) -> None:
+        """Delete what writers left behind who were killed more than a day ago."""
+        for folder in ("incoming", "records"):
+            for path in (self.root / folder).glob(".flatnorm-*.part"):
+                with contextlib.suppress(OSError):
+                    if time.time() - path.stat().st_mtime > _DAY:
+                        path.unlink()
 
     def _files(self) -> Iterator[Path]:
         try:
@@ -129,21 +164,33 @@ class Store:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
 
-    def _place(self, temporary: Path) -> str:
+    def _place(self, temporary: Path, look: Callable[[str, Path], T]) -> T:
         """Give a whole file its name: the checksum of its bytes."""
         os.chmod(temporary, os.stat(temporary).st_mode & ~0o222)
         flush(temporary)
         run = sha256_of(temporary)
         target = self.path(run)
+        # what is there under this name is the same, unless it has been damaged since
+        if self.is_whole(run):
+            return look(run, target)
+        seen = look(run, temporary)
         for folder in (target.parent.parent, target.parent):
+            if folder.is_symlink():
+                msg = f"add: {folder} is a symbolic link, and an archive writes nowhere else; put a folder in its place"
+                raise FlatnormError(msg)
             if not folder.is_dir():
                 folder.mkdir(exist_ok=True)
-                flush(folder.parent)
-        # what is there under this name is the same, unless it has been damaged since
-        if not target.exists() or sha256_of(target) != run:
-            os.replace(temporary, target)
-            flush(target.parent)
-        return run
+                _flush_folders(folder.parent)
+        os.replace(temporary, target)
+        _flush_folders(target.parent)
+        return seen
+
+
+def _flush_folders(*folders: Path) -> None:
+    """Wait until the names in folders are on disk; some network file systems refuse, and the files are whole anyway."""
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            flush(folder)
 
 
 def sha256_of(path: Path) -> str:

@@ -10,6 +10,7 @@ from flatnorm_xr.archive.certificates import certificates_of, interval_words
 from flatnorm_xr.archive.certify import all_holding
 from flatnorm_xr.archive.holdings import SHOWN, Holdings, saying_why
 from flatnorm_xr.archive.journal import Record
+from flatnorm_xr.archive.store import sha256_of
 from flatnorm_xr.errors import FlatnormError, ReadError, offenders
 
 __all__ = ["Problem", "problems_of"]
@@ -31,10 +32,13 @@ def problems_of(holdings: Holdings, *, quarantine: bool, progress: bool = False)
     ----------
     holdings : Holdings
     quarantine : bool
-        Move runs that are damaged out of the way.
+        Move runs whose checksum is wrong out of the way. One that is whole and cannot be read, such as one of a newer
+        program or one that this user may not read, stays where it is.
     progress : bool
         Show how far it is.
     """
+    if quarantine:
+        holdings.store.sweep()
     return [*_of_runs(holdings, quarantine, progress), *_of_strangers(holdings), *_of_records(holdings)]
 
 
@@ -50,19 +54,36 @@ def _of_runs(holdings: Holdings, quarantine: bool, progress: bool) -> Iterator[P
             except FlatnormError as error:
                 if not path.exists():  # removed meanwhile
                     continue
-                what = str(error).removeprefix("archive: ").partition(" is damaged")
-                words = "is damaged: its checksum is not its name" if what[1] else what[0]
-                yield Problem(path, words, _put_aside(holdings, run, words) if quarantine else "")
+                if _is_damaged(path, run):
+                    words = "is damaged: its checksum is not its name"
+                    yield Problem(path, words, _put_aside(holdings, run, words) if quarantine else "")
+                elif path.exists():
+                    yield Problem(path, str(error).removeprefix("archive: "))
+
+
+def _is_damaged(path: Path, run: str) -> bool:
+    try:
+        return path.is_file() and sha256_of(path) != run
+    except OSError:
+        return False
 
 
 def _put_aside(holdings: Holdings, run: str, why: str) -> str:
     """Move a damaged run away; say what was done."""
+    moved: list[Path] = []
     try:
         with saying_why("verify", holdings.root):
-            holdings.journal.append("quarantine", lambda records: {"run": run, "why": why})
-            return f"moved to {holdings.store.move(run, 'quarantine')}"
+            holdings.journal.append(
+                "quarantine",
+                lambda records: {"run": run, "why": why},
+                then=lambda: moved.append(holdings.store.move(run, "quarantine")),
+            )
+            if not _is_damaged(moved[0], run):  # another process has mended it since it was read
+                holdings.store.put_back(moved[0], run)
+                return "mended by another process"
     except FlatnormError as error:
         return f"not moved: {error}"
+    return f"moved to {moved[0]}"
 
 
 def _of_strangers(holdings: Holdings) -> Iterator[Problem]:
