@@ -30,6 +30,7 @@ if "_FLATNORM_COMPLETE" not in os.environ:
         FlatnormWarning,
         ReadError,
         SchemaError,
+        UnfitError,
     )
     from flatnorm_xr.flags import Flag
     from flatnorm_xr.measure.table import read_table
@@ -54,6 +55,7 @@ __all__ = [
     "Scales",
     "SchemaError",
     "Thresholds",
+    "UnfitError",
     "Waiver",
     "__version__",
     "bridges",

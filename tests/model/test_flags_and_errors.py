@@ -5,7 +5,15 @@ import pytest
 import xarray as xr
 
 import flatnorm_xr as fx
-from flatnorm_xr.errors import CameraError, DisconnectedError, FlatnormError, ReadError, SchemaError, offenders
+from flatnorm_xr.errors import (
+    CameraError,
+    DisconnectedError,
+    FlatnormError,
+    ReadError,
+    SchemaError,
+    UnfitError,
+    offenders,
+)
 from flatnorm_xr.flags import SENTENCES, WITHOUT_WEIGHT, Flag, describe, has_flag
 from flatnorm_xr.model.schema import attributes_of
 
@@ -58,7 +66,7 @@ def test_has_flag_looks_at_any_of_the_bits():
     ]
 
 
-@pytest.mark.parametrize("error", [CameraError, DisconnectedError, ReadError, SchemaError])
+@pytest.mark.parametrize("error", [CameraError, DisconnectedError, ReadError, SchemaError, UnfitError])
 def test_all_errors_are_one_family_of_value_errors(error):
     assert issubclass(error, FlatnormError)
     assert issubclass(error, ValueError)
