@@ -12,18 +12,17 @@ import numpy as np
 import xarray as xr
 
 from flatnorm_xr.archive.atomic import whole_file
-from flatnorm_xr.archive.netcdf import not_unicode
+from flatnorm_xr.archive.netcdf import needs_levels, not_unicode
+from flatnorm_xr.archive.rows import rows_of
 from flatnorm_xr.archive.scales import pack_scales
+from flatnorm_xr.archive.tables import table_meta, unit_of
 from flatnorm_xr.errors import FlatnormError, SchemaError, offenders
-from flatnorm_xr.model.schema import VARIABLES
 from flatnorm_xr.model.validate import validate
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["export"]
-
-_FIRST = ("background", "counts", "sigma", "E", "G", "bgModel", "scales", "residual", "weight", "quality")
 
 
 def export(
@@ -88,7 +87,7 @@ def export(
     if extension in writers and extension != chosen:
         msg = f"export: {path} ends in {Path(path).suffix} and to is {chosen!r}; leave to= out, or rename the file"
         raise FlatnormError(msg)
-    validate(solution, caller="export")
+    validate(solution, caller="export", needs_levels=needs_levels(solution))
     problems = list(_not_writable(solution))
     if problems:
         msg = f"export: {offenders(problems)}"
@@ -114,56 +113,10 @@ def _not_writable(ds: xr.Dataset) -> Iterator[str]:
 
 
 def _long(ds: xr.Dataset) -> pd.DataFrame:
-    """One row a cell that exists, exposures varying fastest; labels first, then values, then coordinates."""
+    """One row a cell that exists, times as text."""
     import pandas as pd
 
-    dims = [dim for dim in VARIABLES["background"].allowed_dims if dim in ds["background"].dims]
-    shape = tuple(ds.sizes[dim] for dim in dims)
-    keep: Any = slice(None)
-    if "exists" in ds.coords and "amplifier" in dims:
-        keep = _spread(ds["exists"], dims, shape)
-    columns: dict[str, Any] = {}
-    for dim in dims:
-        columns[dim] = _spread(ds[dim], dims, shape)[keep]
-    for name in [*_values(ds, dims), *_coordinates(ds, dims)]:
-        columns[name] = _text(_spread(_of_exposures_group(ds, ds[name]), dims, shape)[keep])
-    return pd.DataFrame(columns)
-
-
-def _values(ds: xr.Dataset, dims: list[str]) -> list[str]:
-    rest = [name for name in VARIABLES if name not in _FIRST]
-    names = [name for name in (*_FIRST, *rest) if name in ds.data_vars]
-    of_cells = {name: {str(dim) for dim in ds[name].dims} - {"group"} for name in names}
-    return [name for name, own in of_cells.items() if own and own <= set(dims)]
-
-
-def _coordinates(ds: xr.Dataset, dims: list[str]) -> list[str]:
-    return [
-        str(name)
-        for name, coordinate in ds.coords.items()
-        if name not in dims and name != "exists" and coordinate.dims and set(coordinate.dims) <= set(dims)
-    ]
-
-
-def _of_exposures_group(ds: xr.Dataset, array: xr.DataArray) -> xr.DataArray:
-    """Along exposure what lies along group: the value of each exposure's group."""
-    if "group" not in array.dims:
-        return array
-    import pandas as pd
-
-    position = ds.get_index("group").get_indexer(pd.Index(ds["exposure_group"].values))
-    picked = array.isel(group=xr.DataArray(np.maximum(position, 0), dims="exposure")).drop_vars(
-        "group", errors="ignore"
-    )
-    known = xr.DataArray(position >= 0, dims="exposure")
-    return picked if bool(known.all()) else picked.where(known)
-
-
-def _spread(array: xr.DataArray, dims: list[str], shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
-    """Values on every cell, as one row; only positions are used, so labels are not looked at again."""
-    missing = {dim: size for dim, size in zip(dims, shape, strict=True) if dim not in array.dims}
-    bare = array.drop_vars(list(array.coords))
-    return np.asarray(bare.expand_dims(missing).transpose(*dims).values).ravel()
+    return pd.DataFrame({name: _text(values) for name, values in rows_of(ds).items()})
 
 
 def _text(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -201,30 +154,16 @@ def _write_ecsv(ds: xr.Dataset, path: Path) -> None:
     from astropy.table import Column, Table
 
     table = _long(ds)
-    header = Table(meta={str(name): _plain(value) for name, value in ds.attrs.items()})
+    header = Table(meta=table_meta(ds))
     for name in table.columns:
         values = table[name].to_numpy()
         dtype = values.dtype if values.dtype.kind in "biuf" else np.dtype("U1")
-        unit = ds[name].attrs.get("units")
-        header[name] = Column([], dtype=dtype, unit=_unit(unit), description=ds[name].attrs.get("long_name"))
+        described = ds[name].attrs.get("long_name") if name in ds else None
+        header[name] = Column(
+            [], dtype=dtype, unit=unit_of(ds, name) if values.dtype.kind in "iuf" else None, description=described
+        )
     text = io.StringIO()
     header.write(text, format="ascii.ecsv", delimiter=",")
     with open(path, "w", encoding="utf-8", newline="") as stream:
         stream.write(text.getvalue())
         table.to_csv(stream, index=False, header=False, na_rep="nan", lineterminator="\n", quoting=_quoting(table))
-
-
-def _unit(text: object) -> Any:
-    """Give the unit if astropy knows it, else none; "1" is no use in a table."""
-    from astropy.units import Unit
-
-    if not isinstance(text, str) or text in ("", "1"):
-        return None
-    try:
-        return Unit(text)
-    except ValueError:
-        return None
-
-
-def _plain(value: Any) -> Any:
-    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value

@@ -23,7 +23,7 @@ from flatnorm_xr.model.make import version_attributes
 from flatnorm_xr.model.schema import SCHEMA_VERSION
 from flatnorm_xr.model.validate import check_attributes, validate
 
-__all__ = ["not_unicode", "open", "save", "storable", "write_unprotected"]
+__all__ = ["check_versions", "needs_levels", "not_unicode", "open", "save", "storable", "write_unprotected"]
 
 _NAT = np.iinfo(np.int64).min
 _SINCE = "since 1970-01-01"
@@ -107,7 +107,7 @@ def storable(ds: xr.Dataset, *, caller: str) -> xr.Dataset:
         Without the encoding of another file, with the attributes that say which program made it and which data model
         it follows: this one, or a newer one that it has followed before.
     """
-    validate(ds, caller=caller, needs_levels=_needs_levels(ds))
+    validate(ds, caller=caller, needs_levels=needs_levels(ds))
     check_attributes(ds, caller=caller)
     problems = list(_not_storable(ds))
     if problems:
@@ -145,12 +145,12 @@ def open(path: str | os.PathLike[str], *, chunks: Any = None) -> xr.Dataset:
         raise FlatnormError(msg)
     raw = _opened(path, chunks)
     try:
-        _check_versions(raw.attrs, path)
+        check_versions(raw.attrs, f"open: {path}")
         ds = _decode(raw)
         if chunks is None:
             ds = ds.load()
             _check_written(ds, path)
-            validate(ds, caller=f"open: {path}", needs_levels=_needs_levels(ds))
+            validate(ds, caller=f"open: {path}", needs_levels=needs_levels(ds))
     except FlatnormError:
         raw.close()
         raise
@@ -178,7 +178,7 @@ def open_lazily(path: str | os.PathLike[str]) -> xr.Dataset:
     """
     raw = _opened(path, None)
     try:
-        _check_versions(raw.attrs, path)
+        check_versions(raw.attrs, f"open: {path}")
         ds = _decode(raw)
     except BaseException:
         raw.close()
@@ -201,7 +201,7 @@ def _opened(path: str | os.PathLike[str], chunks: Any) -> xr.Dataset:
         raise ReadError(_unreadable(path, error)) from error
 
 
-def _needs_levels(ds: xr.Dataset) -> bool:
+def needs_levels(ds: xr.Dataset) -> bool:
     """Whether there must be levels: a diagnosis has none, nor has a solution that another program kept without."""
     return "verdict" not in ds.attrs and not {"E", "G"} <= set(ds.data_vars)
 
@@ -304,21 +304,32 @@ def _check_written(ds: xr.Dataset, path: str | os.PathLike[str]) -> None:
         raise ReadError(msg)
 
 
-def _check_versions(attrs: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
+def check_versions(attrs: Mapping[str, Any], said: str) -> None:
+    """Raise for what another program wrote, or a newer version of this one.
+
+    Parameters
+    ----------
+    attrs : mapping
+        Global attributes.
+    said : str
+        How the message begins: the function that was called, and the file.
+
+    Raises
+    ------
+    SchemaError
+    """
     version, reader = attrs.get(_MODEL), attrs.get(_READER, 1)
     if version is None:
-        msg = (
-            f"open: {path} was not written by flatnorm-xr; open it with xarray and pass its levels to flatnorm_xr.make"
-        )
+        msg = f"{said} was not written by flatnorm-xr; open it with xarray and pass its levels to flatnorm_xr.make"
         raise SchemaError(msg)
     try:
         too_new = int(reader) > SCHEMA_VERSION
     except (OverflowError, TypeError, ValueError) as error:
-        msg = f"open: {path} has flatnorm_min_reader {reader!r}; it must be a whole number: was the file edited?"
+        msg = f"{said} has flatnorm_min_reader {reader!r}; it must be a whole number: was the file edited?"
         raise SchemaError(msg) from error
     if too_new:
         msg = (
-            f"open: {path} was written by flatnorm {attrs.get(_PROGRAM, '(unknown)')} with data model "
+            f"{said} was written by flatnorm {attrs.get(_PROGRAM, '(unknown)')} with data model "
             f"{version}; this program reads up to {SCHEMA_VERSION}: upgrade flatnorm-xr"
         )
         raise SchemaError(msg)

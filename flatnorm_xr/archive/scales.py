@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -26,7 +27,8 @@ def scales_by_amplifier(
     solution : Dataset
         Of `flatnorm_xr.solve`, at the level of detectors or amplifiers.
     amplifiers : mapping, optional
-        Names of the amplifiers of each detector, which a solution at the level of detectors does not know.
+        Names of the amplifiers of each detector, which a solution at the level of detectors knows only from its
+        attribute ``amplifiers``.
 
     Returns
     -------
@@ -41,7 +43,11 @@ def scales_by_amplifier(
     names = _amplifiers(solution, amplifiers)
     scales = solution["scales"].transpose("detector", ..., "exposure").values.tolist()
     exposures = _labels(solution, "exposure")
-    at = {name: a for a, name in enumerate(_labels(solution, "amplifier"))} if "amplifier" in solution.dims else None
+    at = (
+        {name: a for a, name in enumerate(_labels(solution, "amplifier"))}
+        if "amplifier" in solution["scales"].dims
+        else None
+    )
 
     def row(i: int, name: str) -> list[float]:
         return list(scales[i] if at is None else scales[i][at[name]])
@@ -60,7 +66,8 @@ def pack_scales(solution: xr.Dataset, amplifiers: Labels | None = None) -> dict[
     solution : Dataset
         Of `flatnorm_xr.solve`, at the level of detectors or amplifiers, of one group of exposures.
     amplifiers : mapping, optional
-        Names of the amplifiers of each detector, which a solution at the level of detectors does not know.
+        Names of the amplifiers of each detector, which a solution at the level of detectors knows only from its
+        attribute ``amplifiers``.
 
     Returns
     -------
@@ -118,6 +125,7 @@ def _amplifiers(solution: xr.Dataset, given: Labels | None) -> dict[Any, list[st
             msg = f"pack_scales: the names given for {offenders(other)} are not those of the solution; leave them out"
             raise FlatnormError(msg)
         return own if given is None else {detector: list(given[detector]) for detector in detectors}
+    given = _remembered(solution) if given is None else given
     unknown = [detector for detector in detectors if given is None or detector not in given]
     if unknown or given is None:
         msg = (
@@ -126,6 +134,14 @@ def _amplifiers(solution: xr.Dataset, given: Labels | None) -> dict[Any, list[st
         )
         raise FlatnormError(msg)
     return {detector: list(given[detector]) for detector in detectors}
+
+
+def _remembered(solution: xr.Dataset) -> Labels | None:
+    """Names of the amplifiers of whole detectors, where the attribute ``amplifiers`` has them."""
+    try:
+        return {detector: [str(name) for name in names] for detector, names in json.loads(solution.attrs["amplifiers"])}
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def _existing(solution: xr.Dataset, i: int) -> list[str]:

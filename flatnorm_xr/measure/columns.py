@@ -48,7 +48,7 @@ class Columns:
     @property
     def said(self) -> str:
         """How a message begins: the function that was called, and the file."""
-        return self.caller if self.path is None else f"{self.caller}: {self.path}"
+        return f"{self.caller}: the table" if self.path is None else f"{self.caller}: {self.path}"
 
     def where(self, rows: np.ndarray[Any, Any]) -> list[str]:
         """Say where rows (counted from 0) stand: "line 7" of a file of text, "row 6" (from 1) of any other table."""
@@ -294,7 +294,7 @@ def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def columns_of_table(table: Any, path: Path | None = None) -> Columns:
+def columns_of_table(table: Any, path: Path | None = None, *, caller: str = "read_table") -> Columns:
     """Columns of an astropy table; what is masked is NaN, NaT or empty text, times are UTC.
 
     Parameters
@@ -303,6 +303,8 @@ def columns_of_table(table: Any, path: Path | None = None) -> Columns:
         With plain columns, quantities, masked columns and times.
     path : Path, optional
         File that it was read from.
+    caller : str
+        Name of the function that was called, for the messages.
     """
     import pandas as pd
     from astropy.time import Time
@@ -314,9 +316,11 @@ def columns_of_table(table: Any, path: Path | None = None) -> Columns:
     for name in table.colnames:
         column = table[name]
         if isinstance(column, Time):
-            masked = np.ma.getmaskarray(column.mask)
-            times = np.ma.getdata(column.utc.datetime64).astype("datetime64[ns]")
-            data[name] = pd.Series(np.where(masked, np.datetime64("NaT", "ns"), times))
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message=".*dubious year")  # leap seconds of the far future
+                times = column.utc.datetime64
+            plain = np.asarray(getattr(times, "unmasked", times)).astype("datetime64[ns]")
+            data[name] = pd.Series(np.where(np.asarray(column.mask), np.datetime64("NaT", "ns"), plain))
             continue
         if getattr(column, "unit", None):
             units[name] = str(column.unit)
@@ -328,7 +332,7 @@ def columns_of_table(table: Any, path: Path | None = None) -> Columns:
             masked = np.ma.getmaskarray(values)
             plain = np.where(masked, np.nan, values.data.astype(float)) if masked.any() else values.data
             data[name], dtypes[name] = pd.Series(plain), plain.dtype
-    return Columns(path, pd.DataFrame(data), units, dict(table.meta), frozenset(text), dtypes)
+    return Columns(path, pd.DataFrame(data), units, dict(table.meta), frozenset(text), dtypes, caller)
 
 
 def _read_parquet(path: Path, caller: str) -> Columns:

@@ -26,7 +26,9 @@ __all__ = [
     "in_model_units",
     "levels_units",
     "nothing",
+    "places_of",
     "some_rows",
+    "times_of",
     "values_of",
     "warn_left_out",
 ]
@@ -159,7 +161,7 @@ def grid_of(columns: Columns) -> Grid:
                 continue
             rows = np.flatnonzero(empty[codes[name]])
             blank.append(f"{name} is empty in {some_rows(columns, rows)}")
-        labels[name] = _label_values(name, uniques, is_text=name in columns.text)
+        labels[name] = _label_values(name, uniques, columns)
     if blank:
         msg = f"{columns.said}: {'; '.join(blank)}; every row needs its labels"
         raise SchemaError(msg)
@@ -186,10 +188,14 @@ def values_of(columns: Columns, name: str) -> tuple[Array, list[Any]]:
     return again[codes], list(distinct)
 
 
-def _label_values(name: str, uniques: list[Any], *, is_text: bool) -> Array:
-    """Labels as int64 when all are plain integers of that size, else as strings."""
+def _label_values(name: str, uniques: list[Any], columns: Columns) -> Array:
+    """Labels as int64 when they are declared so, or all are plain integers of that size, else as strings."""
     texts = [str(value) for value in uniques]
-    plain = not is_text and all(re.fullmatch(r"0|-?[1-9]\d{0,17}", text) for text in texts)
+    declared = columns.dtypes.get(name)
+    if declared is not None and declared.kind in "iu" and name != "amplifier":
+        with contextlib.suppress(ValueError, OverflowError):
+            return np.array([int(text) for text in texts], dtype=np.int64)
+    plain = name not in columns.text and all(re.fullmatch(r"0|-?[1-9]\d{0,17}", text) for text in texts)
     return np.array([int(text) for text in texts]) if plain and name != "amplifier" else np.array(texts)
 
 
@@ -228,7 +234,7 @@ def coordinates_of(columns: Columns, grid: Grid) -> dict[str, xr.Variable]:
                 reserved.append(name or "(no name)")
             continue
         codes, uniques = values_of(columns, name)
-        places = _places(name, grid)
+        places = places_of(name, grid)
         dims = next((dims for dims in places if grid.is_constant(codes, dims)), None)
         if dims is None:
             varying.append(name)
@@ -245,7 +251,8 @@ def nothing(dtype: np.dtype[Any]) -> Any:
     return {"M": np.datetime64("NaT"), "U": "", "b": False}.get(dtype.kind, np.nan)
 
 
-def _places(name: str, grid: Grid) -> list[tuple[str, ...]]:
+def places_of(name: str, grid: Grid) -> list[tuple[str, ...]]:
+    """Dims that a coordinate may lie along, the likeliest first."""
     if name in COORDINATES:
         return [tuple(dim for dim in COORDINATES[name].allowed_dims if dim in grid.dims)]
     places: list[tuple[str, ...]] = [("exposure",), ("detector",)]
@@ -273,21 +280,21 @@ def coordinate_values(columns: Columns, name: str, codes: Array, uniques: list[A
     """
     row = COORDINATES.get(name)
     if row is not None and row.dtype == "datetime64":
-        return _times(columns, name, codes, uniques)
+        return times_of(columns, name, codes, uniques)
     if row is not None and row.dtype == "f8":
         return np.array([np.nan if value == "" else float(value) for value in uniques])
     given = [value for value in uniques if value != ""]
     texts = [str(value) for value in uniques]
     declared = columns.dtypes.get(name)
-    if declared is not None and declared.kind in "iuf" and len(given) == len(uniques):
+    if declared is not None and (declared.kind == "f" or (declared.kind in "iu" and len(given) == len(uniques))):
         with contextlib.suppress(ValueError, OverflowError):
-            return np.array(uniques).astype(declared)
+            return np.array([np.nan if value == "" else value for value in uniques]).astype(declared)
     if not given or name in columns.text or (row is not None and row.dtype == "str"):
         return np.array(texts)
     if set(texts) <= {"True", "False"}:
         return np.array([text == "True" for text in texts])
     if all(isinstance(value, datetime.date) for value in given):
-        return _times(columns, name, codes, uniques)
+        return times_of(columns, name, codes, uniques)
     if all(isinstance(value, int | float | np.number) for value in given):
         return np.array([np.nan if value == "" else value for value in uniques])
     if all(re.fullmatch(r"0|-?[1-9]\d{0,17}", text) for text in texts):
@@ -297,7 +304,16 @@ def coordinate_values(columns: Columns, name: str, codes: Array, uniques: list[A
     return np.array(texts)
 
 
-def _times(columns: Columns, name: str, codes: Array, uniques: list[Any]) -> Array:
+def times_of(columns: Columns, name: str, codes: Array, uniques: list[Any]) -> Array:
+    """Convert the distinct values of a column to UTC; an error names the lines of what is no time.
+
+    Parameters
+    ----------
+    columns : Columns
+    name : str
+    codes, uniques
+        What `values_of` gave.
+    """
     import pandas as pd
 
     times = np.full(len(uniques), np.datetime64("NaT"), dtype="datetime64[ns]")

@@ -249,6 +249,9 @@ ATTRIBUTES: dict[str, Attribute] = {
         Attribute("dof", "number", "cells used, less free parameters", "solve"),
         Attribute("variance_factor", "number", "sum(w r^2) / dof; standard errors carry its root", "solve"),
         Attribute("configuration", "JSON", "keywords of the solve", "solve"),
+        Attribute(
+            "amplifiers", "JSON", "each detector and its amplifiers' names, read with scales of detectors", "solve"
+        ),
         Attribute("content_digest", "string", "sha256 of what an archived run holds, whatever file holds it", "solve"),
     )
 }

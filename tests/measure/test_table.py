@@ -479,3 +479,11 @@ def test_times_of_astropy_keep_their_nanoseconds(tmp_path):
     columns = {"detector": [1, 1], "exposure": [5, 6], "background": [1.0, 2.0], "time": Time(times)}
     QTable(columns).write(tmp_path / "levels.ecsv")
     np.testing.assert_array_equal(read_table(tmp_path / "levels.ecsv").time.sel(exposure=[5, 6]), times)
+
+
+def test_a_masked_time_of_astropy_is_not_known(tmp_path):
+    times = Time(["2024-01-31T23:59:59", "2024-01-31T23:59:58"])
+    times[1] = np.ma.masked
+    columns = {"detector": [1, 1], "exposure": [5, 6], "background": [1.0, 2.0], "time": times}
+    QTable(columns).write(tmp_path / "levels.ecsv")
+    assert np.isnat(read_table(tmp_path / "levels.ecsv").time.sel(exposure=6).values)
