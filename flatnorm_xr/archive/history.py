@@ -150,7 +150,7 @@ def read_history(
             "run": ("run", [one.run for one in known], {"long_name": "run"}),
             "time": ("run", np.array([one.time for one in known], "datetime64[us]").astype("datetime64[ns]")),
             **{dim: (dim, values, attributes_of(dim)) for dim, values in units.coords.items()},
-            **_covariates(known),
+            **_covariates(known, path),
         },
     )
     history = history.assign_coords(_of_units(known, units, path))
@@ -294,6 +294,16 @@ def _as_text(values: Any) -> Any:
     return values.astype(str) if values.dtype == object else values
 
 
-def _covariates(series: Sequence[Series]) -> dict[str, Any]:
+def _covariates(series: Sequence[Series], path: Callable[[str], Path]) -> dict[str, Any]:
+    """Give what exposures tell as numbers, the mean of each run, in the units and words of the latest run."""
     names = sorted({name for one in series for name in one.means} - {"run", "time", "detector", "amplifier"})
-    return {name: ("run", np.array([one.means.get(name, np.nan) for one in series], dtype=float)) for name in names}
+    with netcdf.open_lazily(path(series[-1].run)) as ds:
+        told = {name: ds[name].attrs for name in names if name in ds.variables}
+    return {
+        name: (
+            "run",
+            np.array([one.means.get(name, np.nan) for one in series], dtype=float),
+            {key: value for key, value in told.get(name, {}).items() if key in ("units", "long_name")},
+        )
+        for name in names
+    }
