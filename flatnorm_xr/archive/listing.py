@@ -168,7 +168,8 @@ def choose_runs(
     chosen = holdings.ask(asked)
     inside = [one for one in chosen.series if window.holds(one.time, one.time)]
     if not inside:
-        msg = f"{caller}: no run lies from {since} until {until}; list() shows when there are runs"
+        limits = [f"from {since} on"] * (since is not None) + [f"before {until}"] * (until is not None)
+        msg = f"{caller}: no run has exposures {' and '.join(limits)}; list() shows when there are runs"
         raise FlatnormError(msg)
     return chosen._replace(series=inside)
 
