@@ -7,9 +7,43 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
+import xarray as xr
 
 from flatnorm_xr import FlatnormWarning
+from flatnorm_xr.model.make import stamp
+
+
+def build_small_run(
+    number: int = 0, *, camera: str = "testcam", filters: tuple[str, ...] = ("r", "r"), detectors: int = 3
+) -> xr.Dataset:
+    """Build a solution of a few numbers, which an archive takes in no time: one exposure a filter, a minute apart,
+    ``number`` days after the first of 2025; another number is another run."""
+    rng = np.random.default_rng(number)
+    exposures = len(filters)
+    minutes = np.arange(exposures) * np.timedelta64(60, "s")
+    ds = xr.Dataset(
+        {
+            "E": ("exposure", rng.uniform(1e4, 3e4, exposures)),
+            "G": ("detector", rng.uniform(0.9, 1.1, detectors)),
+            "G_stderr": ("detector", rng.uniform(1e-4, 2e-4, detectors)),
+        },
+        coords={
+            "detector": np.arange(1, detectors + 1),
+            "exposure": np.arange(exposures) + 100 * number,
+            "time": ("exposure", np.datetime64("2025-01-01", "ns") + np.timedelta64(number, "D") + minutes),
+            "physical_filter": ("exposure", list(filters)),
+        },
+        attrs={"gauge": "mean", "method": "exact", "converged": 1, "rms_residual": 1e-3},
+    )
+    return stamp(ds.assign_attrs({"camera": camera} if camera else {}), units="adu")
+
+
+@pytest.fixture(scope="session")
+def small_run() -> Callable[..., xr.Dataset]:
+    """Give what builds solutions of a few numbers."""
+    return build_small_run
 
 
 @pytest.fixture

@@ -63,7 +63,7 @@ def arriving(
 
 
 def _read(path: Path) -> xr.Dataset:
-    if path.suffix.lower() in (".csv", ".ecsv", ".yaml", ".yml"):
+    if path.suffix.lower() in (".csv", ".ecsv", ".parquet", ".yaml", ".yml"):
         from flatnorm_xr.archive.read_solution import read_solution
 
         return read_solution(path)
@@ -91,7 +91,7 @@ def _with_filter(ds: xr.Dataset, filter: str | None) -> xr.Dataset:
     if filter is None:
         return ds
     if "physical_filter" in ds.coords:
-        told = sorted(set(ds["physical_filter"].values.astype(str).ravel()))
+        told = sorted(set(ds["physical_filter"].values.astype(str).ravel().tolist()))
         if told != [filter] and told != [""]:
             msg = f"add: filter is {filter!r}, but the run says {offenders(map(repr, told))}; leave filter out"
             raise FlatnormError(msg)

@@ -211,8 +211,9 @@ def _unpacked(ds: xr.Dataset) -> frozenset[str]:
 def _in_order(bare: xr.Dataset) -> xr.Dataset:
     """List variables and attributes in one order, so that the same content makes the same bytes."""
     names = sorted(map(str, bare.data_vars))
-    coordinates = {name: bare.coords[name] for name in sorted(map(str, bare.coords))}
-    ordered = xr.Dataset({name: bare[name].variable for name in names}, coords=coordinates)
+    # variables alone: an array would bring its own coordinates along, in their order
+    coordinates = {name: bare.variables[name] for name in sorted(map(str, bare.coords))}
+    ordered = xr.Dataset({name: bare.variables[name] for name in names}, coords=coordinates)
     for variable in ordered.variables.values():
         variable.attrs = dict(sorted(variable.attrs.items()))
     ordered.attrs = dict(sorted({**bare.attrs, DIGEST: content_digest(bare)}.items()))

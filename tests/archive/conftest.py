@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
 
 import numpy as np
 import pytest
 import xarray as xr
 
 import flatnorm_xr as fx
+from flatnorm_xr.archive.acceptance import Thresholds
 from flatnorm_xr.model.make import stamp
 
 
@@ -80,3 +83,15 @@ def measurements() -> Callable[..., xr.Dataset]:
 @pytest.fixture(scope="session")
 def solution() -> Callable[..., xr.Dataset]:
     return build_solution
+
+
+@pytest.fixture
+def calib(tmp_path: Path) -> fx.Archive:
+    """Give an empty archive."""
+    return fx.Archive(tmp_path / "calib")
+
+
+@pytest.fixture(scope="session")
+def unchecked() -> Thresholds:
+    """Give no limits, so that a run of a few numbers is certified without a diagnosis."""
+    return Thresholds(**{field.name: None for field in fields(Thresholds)})
