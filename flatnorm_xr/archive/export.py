@@ -12,12 +12,12 @@ import numpy as np
 import xarray as xr
 
 from flatnorm_xr.archive.atomic import whole_file
-from flatnorm_xr.archive.netcdf import needs_levels, not_unicode
+from flatnorm_xr.archive.netcdf import not_unicode
 from flatnorm_xr.archive.rows import rows_of
 from flatnorm_xr.archive.scales import pack_scales
 from flatnorm_xr.archive.tables import table_meta, unit_of
 from flatnorm_xr.errors import FlatnormError, SchemaError, offenders
-from flatnorm_xr.model.validate import validate
+from flatnorm_xr.model.validate import needs_levels, validate
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -21,9 +21,9 @@ from flatnorm_xr.camera.files import check_regular
 from flatnorm_xr.errors import FlatnormError, ReadError, SchemaError, offenders
 from flatnorm_xr.model.make import version_attributes
 from flatnorm_xr.model.schema import SCHEMA_VERSION
-from flatnorm_xr.model.validate import check_attributes, validate
+from flatnorm_xr.model.validate import check_attributes, needs_levels, validate
 
-__all__ = ["check_versions", "needs_levels", "not_unicode", "open", "save", "storable", "write_unprotected"]
+__all__ = ["check_versions", "not_unicode", "open", "save", "storable", "write_unprotected"]
 
 _NAT = np.iinfo(np.int64).min
 _SINCE = "since 1970-01-01"
@@ -199,11 +199,6 @@ def _opened(path: str | os.PathLike[str], chunks: Any) -> xr.Dataset:
         return xr.open_dataset(os.path.abspath(path), engine="netcdf4", decode_cf=False, chunks=chunks)
     except (OSError, RuntimeError, ValueError, AttributeError) as error:
         raise ReadError(_unreadable(path, error)) from error
-
-
-def needs_levels(ds: xr.Dataset) -> bool:
-    """Whether there must be levels: a diagnosis has none, nor has a solution that another program kept without."""
-    return "verdict" not in ds.attrs and not {"E", "G"} <= set(ds.data_vars)
 
 
 def _versions(attrs: Mapping[str, Any]) -> dict[str, Any]:

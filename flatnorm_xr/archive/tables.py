@@ -10,11 +10,10 @@ import xarray as xr
 
 from flatnorm_xr.archive.beside import BESIDE, beside_rows, plain
 from flatnorm_xr.archive.from_rows import dataset_of, numbers_of_the_model
-from flatnorm_xr.archive.netcdf import needs_levels
 from flatnorm_xr.archive.rows import rows_of, units_of_levels
 from flatnorm_xr.errors import SchemaError, offenders
 from flatnorm_xr.model.schema import COORDINATES, VARIABLES, attributes_of, units_of
-from flatnorm_xr.model.validate import validate
+from flatnorm_xr.model.validate import needs_levels, validate
 
 if TYPE_CHECKING:
     from astropy.table import QTable, Table

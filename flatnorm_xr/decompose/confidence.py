@@ -106,7 +106,7 @@ def covariance(
     >>> bool(np.allclose(np.diag(fx.covariance(sol)), (sol.G_stderr / sol.G) ** 2))
     True
     """
-    check_solution(solution, "covariance", needs=("gauge_weight",))
+    check_solution(solution, "covariance", needs=("gauge_weight",), figures=("variance_factor",))
     if name not in ("G", "E"):
         msg = f"covariance: name is {name!r}; it must be 'G' or 'E'"
         raise FlatnormError(msg)
@@ -151,7 +151,7 @@ def covariance_factors(solution: xr.Dataset, *, group: int | None = None) -> tup
     shared : DataArray, (unit dims, rank)
         See `flatnorm_xr.decompose.covariance.covariance_factors`; scaled by the variance factor.
     """
-    check_solution(solution, "covariance", needs=("weight",))
+    check_solution(solution, "covariance", needs=("weight",), figures=("variance_factor",))
     part = split_groups(solution)[group or 0][1]
     check_whole(part, "covariance")
     own, shared = factors(*as_fitted(part))

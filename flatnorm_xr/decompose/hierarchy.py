@@ -109,7 +109,7 @@ def hierarchy(solution: xr.Dataset) -> xr.Dataset:
     >>> bool(abs(found.detector_scale * found.amplifier_ratio / sol.G - 1).max() < 1e-12)
     True
     """
-    check_solution(solution, "hierarchy", needs=("component",))
+    check_solution(solution, "hierarchy", needs=("component",), figures=("variance_factor",))
     G = solution["G"]
     if "amplifier" not in G.dims:
         msg = "hierarchy: the solution has no amplifiers; measure and solve amplifiers (level='amplifier') first"

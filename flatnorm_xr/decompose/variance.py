@@ -18,8 +18,10 @@ __all__ = ["as_fitted", "cell_variance", "check_solution", "check_whole", "pulls
 _ROUNDING = 1e-9
 
 
-def check_solution(solution: xr.Dataset, caller: str, *, needs: tuple[str, ...] = ()) -> None:
-    """Raise unless ``solution`` holds what a solve adds, and the variables in ``needs``.
+def check_solution(
+    solution: xr.Dataset, caller: str, *, needs: tuple[str, ...] = (), figures: tuple[str, ...] = ()
+) -> None:
+    """Raise unless ``solution`` holds what a solve adds, the variables in ``needs`` and the figures of the fit.
 
     Raises
     ------
@@ -32,6 +34,10 @@ def check_solution(solution: xr.Dataset, caller: str, *, needs: tuple[str, ...] 
     absent = [name for name in ("E", "G", "residual", "weight", *needs) if name not in solution]
     if absent:
         msg = f"{caller}: the dataset has no {', '.join(absent)}: it was not solved; pass what solve returns"
+        raise FlatnormError(msg)
+    absent = [name for name in figures if name not in solution.attrs and name not in solution]
+    if absent:
+        msg = f"{caller}: the solution has no {', '.join(absent)}, as one that was read from CSV; solve it again"
         raise FlatnormError(msg)
     if "exposure_group" in solution.coords:
         known = solution["group"].values.tolist() if "group" in solution["G"].dims else []

@@ -12,7 +12,7 @@ import xarray as xr
 
 from flatnorm_xr.errors import SchemaError, offenders
 from flatnorm_xr.flags import Flag
-from flatnorm_xr.model.validate import validate
+from flatnorm_xr.model.validate import needs_levels, validate
 from flatnorm_xr.show.looks import MMAG_PER_PERCENT
 from flatnorm_xr.show.summary import PARTS, without_level
 
@@ -21,7 +21,7 @@ __all__ = ["Facts", "facts_of", "next_step_of", "rows_from", "title_of", "warnin
 LARGE = 10_000_000
 """Bytes of a dataset from which on values that are not in memory are left where they are."""
 
-Kind = Literal["levels", "solution", "diagnosis", "other"]
+Kind = Literal["levels", "solution", "solution without levels", "diagnosis", "other"]
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def facts_of(ds: Any) -> Facts:
     if not isinstance(ds, xr.Dataset):
         return Facts("other", problems=(f"it is of type {type(ds).__name__}, not an xarray.Dataset",))
     unloaded = _unloaded(ds)
-    if "background" not in ds:
+    if "background" not in ds and ("verdict" in ds.attrs or needs_levels(ds)):
         if "verdict" in ds.attrs and "sentence" in ds:
             return Facts("diagnosis", values={**_text_attributes(ds), "tests": ds.sizes.get("test", 0)})
         found = offenders(ds.data_vars) or "nothing"
@@ -54,7 +54,7 @@ def facts_of(ds: Any) -> Facts:
     problems: list[str] = []
     if not unloaded:
         try:
-            validate(ds, caller="")
+            validate(ds, caller="", needs_levels=needs_levels(ds))
         except SchemaError as error:
             problems.append(str(error).removeprefix(": "))
         except Exception as error:
@@ -64,7 +64,9 @@ def facts_of(ds: Any) -> Facts:
     with contextlib.suppress(Exception):
         if not {"background", "quality", "exists", "E", "G"} & set(unloaded):
             lost = without_level(ds)
-    kind: Kind = "solution" if "E" in ds and "G" in ds else "levels"
+    kind: Kind = "levels"
+    if "E" in ds and "G" in ds:
+        kind = "solution" if "background" in ds else "solution without levels"
     size = sum(ds.variables[name].nbytes for name in unloaded)
     return Facts(kind, values, lost, tuple(problems), unloaded, size)
 
@@ -100,7 +102,7 @@ def title_of(facts: Facts) -> str:
     camera = f" of {_one_line(facts.values['camera'])}" if "camera" in facts.values else ""
     if facts.kind == "levels":
         return f"levels{camera}, measured, not solved"
-    return f"solution{camera}"
+    return f"{facts.kind}{camera}"
 
 
 def rows_from(facts: Facts) -> tuple[tuple[str, str], ...]:
@@ -142,6 +144,8 @@ def next_step_of(facts: Facts) -> str:
         return "print(flatnorm_xr.describe(ds))"
     if facts.kind == "solution":
         return "sol.flatnorm.diagnose()"
+    if facts.kind == "solution without levels":
+        return "sol.flatnorm.plot.G()"
     if facts.kind == "other":
         return 'ds = flatnorm_xr.read_table("levels.csv")'
     if facts.problems:

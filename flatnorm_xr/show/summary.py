@@ -11,6 +11,7 @@ import xarray as xr
 from flatnorm_xr.errors import SchemaError
 from flatnorm_xr.flags import REJECTED, WITHOUT_WEIGHT, Flag
 from flatnorm_xr.model.schema import level_units, units_of
+from flatnorm_xr.model.validate import needs_levels
 
 __all__ = ["PARTS", "Part", "summary", "without_level"]
 
@@ -50,7 +51,7 @@ def summary(ds: xr.Dataset) -> dict[str, Any]:
     >>> summary(fx.make([[50.0, 100.0], [150.0, 300.0]]))["cells"]
     {'measured': 4, 'of': 4}
     """
-    if not isinstance(ds, xr.Dataset) or "background" not in ds:
+    if not isinstance(ds, xr.Dataset) or ("background" not in ds and needs_levels(ds)):
         msg = "summary: background is missing: the levels go into a variable of that name"
         raise SchemaError(msg)
     described: dict[str, Any] = {}
@@ -117,13 +118,19 @@ def _camera(ds: xr.Dataset) -> dict[str, Any]:
     return {"camera": str(ds.attrs["camera"])} if ds.attrs.get("camera") else {}
 
 
+def _of_cells(ds: xr.Dataset) -> xr.DataArray:
+    """Levels, or what lies along the same dims in a solution without levels."""
+    names = [name for name in ("background", "scales", "bgModel") if name in ds]
+    return ds[names[0]] if names else ds["G"] * ds["E"]
+
+
 def _sizes(ds: xr.Dataset) -> dict[str, Any]:
-    level = ds["background"]
+    level = _of_cells(ds)
     return {"sizes": {str(dim): int(level.sizes[dim]) for dim in level.dims}}
 
 
 def _units(ds: xr.Dataset) -> dict[str, Any]:
-    level = ds["background"]
+    level = _of_cells(ds)
     unit = level.isel(exposure=0, drop=True) if "exposure" in level.dims else level
     return {"units": int(_real(ds).broadcast_like(unit).sum()) if "exists" in ds.coords else int(unit.size)}
 

@@ -9,6 +9,7 @@ import re
 import tempfile
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import xarray as xr
@@ -567,3 +568,30 @@ def test_text_that_looks_like_a_number_stays_text(written):
     ds = read_solution(written(content))
     assert [ds[dim].item() for dim in ("detector", "amplifier", "exposure")] == ["01", "1e3", "7"]
     assert math.isclose(ds.E.item(), 1.0)
+
+
+# what can be done with what was read
+
+
+def test_a_solution_from_csv_is_looked_at_and_solved_again(tmp_path):
+    solution = fx.solve(fx.simulate(n_detectors=4, n_amplifiers=2, n_exposures=6, seed=1))
+    back = read_solution(fx.export(solution, tmp_path / "run.csv"))
+    assert "solution\n" in repr(back.flatnorm)
+    again = fx.solve(back)
+    np.testing.assert_allclose(again.G, solution.G, rtol=1e-12)
+    for tool in (fx.covariance, fx.hierarchy, lambda ds: fx.report(ds, tmp_path / "run.html")):
+        with pytest.raises(FlatnormError, match="the solution has no variance_factor, as one that was read from CSV"):
+            tool(back)
+
+
+def test_scales_without_levels_are_looked_at(written, tmp_path):
+    ds = read_solution(written(SCALES))
+    assert repr(ds.flatnorm).splitlines()[0] == "solution without levels"
+    assert ds.flatnorm.summary()["units"] == 3
+    assert ds.flatnorm.plot.E() is not None
+    assert ds.flatnorm.plot.G() is not None
+    assert ds.flatnorm.plot.focal_plane("G") is not None
+    for tool in (ds.flatnorm.solve, ds.flatnorm.diagnose, ds.flatnorm.hierarchy, ds.flatnorm.plot.amplifier_ratio):
+        with pytest.raises(FlatnormError, match=r"background is missing|has no .*(background|residual)"):
+            tool()
+    plt.close("all")

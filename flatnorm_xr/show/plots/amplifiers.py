@@ -115,6 +115,7 @@ def amplifier_ratio(
     >>> plt.close()
     """
     require(solution, "G", picture="amplifier_ratio")
+    require(solution, "background", picture="amplifier_ratio")
     if "amplifier" not in solution["G"].dims:
         msg = f"{_CALLER}: the solution has no amplifiers; measure and solve amplifiers (level='amplifier') first"
         raise FlatnormError(msg)

@@ -10,7 +10,7 @@ import xarray as xr
 
 from flatnorm_xr.errors import FlatnormError, offenders
 from flatnorm_xr.model.schema import VARIABLES
-from flatnorm_xr.model.validate import validate
+from flatnorm_xr.model.validate import needs_levels, validate
 
 __all__ = ["chosen_array", "is_flags"]
 
@@ -50,7 +50,7 @@ def chosen_array(
         msg = f"{caller}: the dataset has no dim detector; select with a list: ds.sel(detector=[...])"
         raise FlatnormError(msg)
     if not _of_runs(ds):
-        validate(ds, caller=caller)
+        validate(ds, caller=caller, needs_levels=not isinstance(ds, xr.Dataset) or needs_levels(ds))
     if not isinstance(variable, str | xr.DataArray):
         kind = type(variable).__name__
         msg = f"{caller}: variable is a {kind}; it must be a name, or a DataArray with the labels of the units"

@@ -73,7 +73,8 @@ def E(
         for k, (name, of) in enumerate((name, of & placed) for name, of in members)
     ]
     # what took no part in the fit and has a level all the same was rejected as a whole
-    used = (solution["weight"] > 0).any([dim for dim in solution["weight"].dims if dim != "exposure"]).values
+    weight = solution.get("weight", xr.ones_like(solution["E"]))  # Rubin's scales come without
+    used = (weight > 0).any([dim for dim in weight.dims if dim != "exposure"]).values
     rejected = ~used & np.isfinite(level) & placed
     rings = ring(axes, places.x[rejected], level[rejected], "rejected")
     unplaced = _at_the_edge(axes, level[places.missing], str(against))
@@ -151,7 +152,8 @@ def G(solution: xr.Dataset, *, ax: Axes | None = None, figsize: tuple[float, flo
     name_columns(axes, np.array(rows.detectors))
     axes.set_xlim(-0.6, len(rows.detectors) - 0.4)
     axes.set_xlabel("detector" if len(rows.labels) == len(rows.detectors) else "detector, its amplifiers side by side")
-    outside = (table(solution["component"], rows, last="group") < 0) & np.isfinite(response)
+    component = solution.get("component", xr.zeros_like(solution["G"]))
+    outside = (table(component, rows, last="group") < 0) & np.isfinite(response)
     unit, group = np.nonzero(outside)
     rings = ring(axes, x[unit] + dodge[group], response[outside], "rejected")
     return finish_points(axes, solution, "G", points, x[~np.isfinite(response).any(axis=1)], rejected=rings)

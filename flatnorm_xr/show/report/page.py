@@ -108,7 +108,7 @@ def _of_solution(
     from flatnorm_xr.model.validate import validate
     from flatnorm_xr.show.report.facts import Facts
 
-    check_solution(solution, "report", needs=("background", "bgModel", "quality"))
+    check_solution(solution, "report", needs=("background", "bgModel", "quality"), figures=("variance_factor",))
     validate(solution, caller="report")
     solution = solution.compute()
     section = _section(solution, trend, recommendation)
