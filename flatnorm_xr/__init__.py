@@ -14,6 +14,8 @@ if "_FLATNORM_COMPLETE" not in os.environ:
     from flatnorm_xr.archive.certificates import Certificate, Waiver
     from flatnorm_xr.archive.export import export
     from flatnorm_xr.archive.netcdf import open, save
+    from flatnorm_xr.archive.read_solution import read_solution
+    from flatnorm_xr.archive.tables import from_table, to_table
     from flatnorm_xr.camera.inspect import inspect
     from flatnorm_xr.decompose.alternation import Scales, measure_scales
     from flatnorm_xr.decompose.confidence import covariance, interval
@@ -63,6 +65,7 @@ __all__ = [
     "describe",
     "diagnose",
     "export",
+    "from_table",
     "hierarchy",
     "inspect",
     "interval",
@@ -71,6 +74,7 @@ __all__ = [
     "measure_scales",
     "open",
     "pulls",
+    "read_solution",
     "read_table",
     "rejections",
     "report",
@@ -78,5 +82,6 @@ __all__ = [
     "simulate",
     "simulate_night",
     "solve",
+    "to_table",
     "validate",
 ]

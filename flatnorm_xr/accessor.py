@@ -112,6 +112,12 @@ class FlatnormAccessor:
 
         return export(self._ds, path, **keywords)
 
+    def to_table(self) -> Any:
+        """Give as an astropy table; see `flatnorm_xr.to_table`."""
+        from flatnorm_xr.archive.tables import to_table
+
+        return to_table(self._ds)
+
     def report(self, path: str | Path, **keywords: Any) -> Path:
         """Write as one HTML file; see `flatnorm_xr.report`."""
         from flatnorm_xr.show.report import report

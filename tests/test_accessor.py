@@ -34,6 +34,8 @@ def test_save_export_validate_and_summary_are_the_functions(tmp_path):
     ds.flatnorm.export(tmp_path / "a.csv")
     fx.export(ds, tmp_path / "b.csv")
     assert (tmp_path / "a.csv").read_text() == (tmp_path / "b.csv").read_text()
+    assert (ds.flatnorm.to_table() == fx.to_table(ds)).all()
+    assert ds.flatnorm.to_table().meta == fx.to_table(ds).meta
     assert ds.flatnorm.summary() == summary(ds)
     with pytest.raises(fx.SchemaError, match="background is missing"):
         ds.drop_vars("background").flatnorm.validate()
@@ -60,6 +62,7 @@ def test_plots_are_the_functions(name, monkeypatch):
         "validate",
         "save",
         "export",
+        "to_table",
         "report",
     ],
 )
