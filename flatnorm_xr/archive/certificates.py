@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 UNIT = "datetime64[us]"
-_YEARS = (np.datetime64("1800-01-01", "us"), np.datetime64("2500-01-01", "us"))
+_YEARS = range(1800, 2500)
 
 
 @dataclass(frozen=True)
@@ -97,8 +97,10 @@ def moment(value: Any, *, caller: str, argument: str) -> np.datetime64:
         if isinstance(value, datetime) and value.tzinfo is not None:
             value = value.astimezone(UTC).replace(tzinfo=None)
         if isinstance(value, date | np.datetime64):
-            found: np.datetime64 = np.datetime64(value).astype(UNIT)
-            if _YEARS[0] <= found < _YEARS[1]:
+            given: np.datetime64 = np.datetime64(value)
+            found = given.astype(UNIT)
+            # counted in years, for NumPy lets a date that is far outside come round to one inside
+            if int(given.astype("datetime64[Y]").astype(np.int64)) + 1970 in _YEARS:
                 return found
     except (ValueError, TypeError, OverflowError):
         pass
