@@ -48,7 +48,7 @@ def arriving(
         raise FlatnormError(msg)
     path = None if isinstance(run, xr.Dataset) else Path(run)
     ds = run.compute() if isinstance(run, xr.Dataset) else _read(Path(run))
-    missing = [name for name in ("E", "G") if name not in ds]
+    missing = [name for name in ("E", "G") if name not in ds.data_vars]
     if missing:
         what = str(path) if path is not None else "the dataset"
         msg = f"add: {what} has no {' and no '.join(missing)}; an archive keeps solutions: solve it first"

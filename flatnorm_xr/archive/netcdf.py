@@ -21,7 +21,7 @@ from flatnorm_xr.camera.files import check_regular
 from flatnorm_xr.errors import FlatnormError, ReadError, SchemaError, offenders
 from flatnorm_xr.model.make import version_attributes
 from flatnorm_xr.model.schema import SCHEMA_VERSION
-from flatnorm_xr.model.validate import check_attributes, needs_levels, validate
+from flatnorm_xr.model.validate import check_attributes, is_of_runs, needs_levels, validate
 
 __all__ = ["check_versions", "not_unicode", "open", "save", "storable", "write_unprotected"]
 
@@ -42,7 +42,7 @@ _FLAG_ATTRIBUTES = ("flag_masks", "flag_values")
 
 
 def save(ds: xr.Dataset, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
-    """Write measurements, a solution or a diagnosis to a NetCDF file.
+    """Write measurements, a solution, a diagnosis, a trend or a comparison to a NetCDF file.
 
     The file appears whole or not at all, also when the disk fills up or the process is killed. `open` gives the
     dataset back identical.
@@ -107,7 +107,8 @@ def storable(ds: xr.Dataset, *, caller: str) -> xr.Dataset:
         Without the encoding of another file, with the attributes that say which program made it and which data model
         it follows: this one, or a newer one that it has followed before.
     """
-    validate(ds, caller=caller, needs_levels=needs_levels(ds))
+    if not is_of_runs(ds):
+        validate(ds, caller=caller, needs_levels=needs_levels(ds))
     check_attributes(ds, caller=caller)
     problems = list(_not_storable(ds))
     if problems:
@@ -150,7 +151,8 @@ def open(path: str | os.PathLike[str], *, chunks: Any = None) -> xr.Dataset:
         if chunks is None:
             ds = ds.load()
             _check_written(ds, path)
-            validate(ds, caller=f"open: {path}", needs_levels=needs_levels(ds))
+            if not is_of_runs(ds):
+                validate(ds, caller=f"open: {path}", needs_levels=needs_levels(ds))
     except FlatnormError:
         raw.close()
         raise

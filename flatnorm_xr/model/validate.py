@@ -11,7 +11,7 @@ import xarray as xr
 from flatnorm_xr.errors import SchemaError, offenders
 from flatnorm_xr.model.schema import COORDINATES, LEVEL_UNITS, VARIABLES, Variable, units_of
 
-__all__ = ["check_attributes", "needs_levels", "validate"]
+__all__ = ["check_attributes", "is_of_runs", "needs_levels", "validate"]
 
 _NUMBERS = ("i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f4", "f8")
 
@@ -56,6 +56,13 @@ def validate(ds: xr.Dataset, *, caller: str = "validate", needs_levels: bool = T
 def needs_levels(ds: xr.Dataset) -> bool:
     """Whether there must be levels: a diagnosis has none, nor has a solution that another program kept without."""
     return "verdict" not in ds.attrs and not {"E", "G"} <= set(ds.data_vars)
+
+
+def is_of_runs(ds: object) -> bool:
+    """Whether this is a trend or a comparison of runs, which have no levels, and where names lie along other dims."""
+    if not isinstance(ds, xr.Dataset) or "exposure" in ds.dims or "E" in ds.data_vars:
+        return False
+    return "detector" in ds.dims and not {"drift", "G_ratio"}.isdisjoint(ds.data_vars)
 
 
 def check_attributes(ds: xr.Dataset, *, caller: str = "save") -> None:
