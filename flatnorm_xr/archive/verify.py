@@ -9,9 +9,8 @@ from pathlib import Path
 from flatnorm_xr.archive.certificates import certificates_of, interval_words
 from flatnorm_xr.archive.certify import all_holding
 from flatnorm_xr.archive.holdings import SHOWN, Holdings, saying_why
-from flatnorm_xr.archive.journal import Record
 from flatnorm_xr.archive.store import sha256_of
-from flatnorm_xr.errors import FlatnormError, ReadError, offenders
+from flatnorm_xr.errors import FlatnormError, offenders
 
 __all__ = ["Problem", "problems_of"]
 
@@ -92,13 +91,11 @@ def _of_strangers(holdings: Holdings) -> Iterator[Problem]:
 
 
 def _of_records(holdings: Holdings) -> Iterator[Problem]:
-    records: list[Record] = []
     try:
-        records = holdings.journal.records()
-    except ReadError as error:
+        for part in all_holding(certificates_of(holdings.journal.records())):
+            path = holdings.store.path(part.certificate.run)
+            if not path.exists():
+                words = f"certified {interval_words(part.begin, part.end)} by {offenders([part.certificate.approver])}"
+                yield Problem(path, f"is missing, but {words}; add {part.certificate.run[:SHOWN]} from a backup")
+    except FlatnormError as error:
         yield Problem(holdings.journal.folder, str(error).removeprefix("archive: "))
-    for part in all_holding(certificates_of(records)):
-        path = holdings.store.path(part.certificate.run)
-        if not path.exists():
-            words = f"certified {interval_words(part.begin, part.end)} by {offenders([part.certificate.approver])}"
-            yield Problem(path, f"is missing, but {words}; add {part.certificate.run[:SHOWN]} from a backup")
