@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 
 from flatnorm_xr.archive.atomic import whole_file
-from flatnorm_xr.archive.netcdf import not_unicode
+from flatnorm_xr.archive.netcdf import not_unicode, storable, write_unprotected
 from flatnorm_xr.archive.rows import rows_of
 from flatnorm_xr.archive.scales import pack_scales
 from flatnorm_xr.archive.tables import table_meta, unit_of
@@ -33,21 +33,22 @@ def export(
     Or, with ``to="lsst"``, only the scales and responses of a solution, as the YAML that Rubin's combine reads: see
     `flatnorm_xr.archive.scales.pack_scales`.
 
-    `flatnorm_xr.read_table` reads the levels, counts, sigmas and coordinates back exactly: floats are written with
-    all their digits. Where it reads CSV, labels that are strings of plain digits come back as integers, and
-    constant columns as coordinates; ECSV also says which columns are strings.
+    `flatnorm_xr.read_solution` reads all of it back: floats are written with all their digits, and the header of ECSV
+    also has what rows cannot say. `flatnorm_xr.read_table` reads the levels, counts, sigmas and coordinates alone.
+    Where they read CSV, labels that are strings of plain digits come back as integers.
 
     Parameters
     ----------
     solution : Dataset
-        Of all variables and coordinates of the data model those that are there, and coordinates of your own along its
-        dims. With a ``group`` dim, ``G`` and the like are those of the exposure's group. Padding (``exists`` False)
-        is left out; cells that were not measured are kept, with an empty (ECSV: nan) level.
+        Without levels there must be ``E`` and ``G``. Of all variables and coordinates of the data model those that are
+        there, and coordinates of your own along its dims. With a ``group`` dim, ``G`` and the like are those of the
+        exposure's group. Padding (``exists`` False) is left out; cells that were not measured are kept, with an empty
+        (ECSV: nan) level.
     path : path
         Its folder must exist.
-    to : {"csv", "ecsv", "lsst"}, optional
+    to : {"csv", "ecsv", "lsst", "nc"}, optional
         Format; by default that of the file's ending, with which it must agree (``.yaml`` for ``"lsst"``). ECSV has
-        units and the global attributes as well.
+        units and the global attributes as well. ``"nc"`` is what `flatnorm_xr.save` writes.
     overwrite : bool
         Replace a file that is there.
 
@@ -76,6 +77,7 @@ def export(
         "csv": _write_csv,
         "ecsv": _write_ecsv,
         "lsst": _write_scales,
+        "nc": _write_netcdf,
     }
     extension = Path(path).suffix.lower().lstrip(".")
     extension = "lsst" if extension in ("yaml", "yml") else extension
@@ -126,6 +128,10 @@ def _text(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     distinct, codes = np.unique(values, return_inverse=True)
     written = np.where(np.isnat(distinct), "", np.datetime_as_string(distinct))
     return np.asarray(written[codes.reshape(values.shape)])
+
+
+def _write_netcdf(ds: xr.Dataset, path: Path) -> None:
+    write_unprotected(storable(ds, caller="export"), path, path)
 
 
 def _write_scales(ds: xr.Dataset, path: Path) -> None:

@@ -22,7 +22,7 @@ EXAMPLE = "Example: flatnorm diagnose run.nc"
 
 
 def command(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Solution: .nc.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Solution: .nc or .ecsv.")],
     output: Annotated[Path | None, output_option("NetCDF file for the diagnosis.")] = None,
     alpha: Annotated[float, typer.Option(help="Odds of a verdict against a model that holds.")] = 0.01,
     permutations: Annotated[int, typer.Option(help="Of the test for patterns shared by units.")] = 999,

@@ -102,15 +102,20 @@ EdgeStrips = Annotated[
 
 
 def open_levels(path: Path, *, units: str | None = None) -> xr.Dataset:
-    """Open a NetCDF file or a long table, by its extension."""
+    """Open a NetCDF file, a long table or Rubin's scales, by its extension; a table with E and G is a solution."""
     from flatnorm_xr.archive.netcdf import open as open_netcdf
+    from flatnorm_xr.archive.read_solution import read_solution
+    from flatnorm_xr.measure.columns import column_names
     from flatnorm_xr.measure.table import read_table
 
-    if path.suffix.lower() in (".nc", ".nc4", ".netcdf"):
+    extension = path.suffix.lower()
+    if extension in (".nc", ".nc4", ".netcdf"):
         return open_netcdf(path)
-    if path.suffix.lower() in (".csv", ".ecsv", ".parquet"):
-        return read_table(path, units=units)
-    msg = (
-        f"{path}: unknown kind of file {path.suffix or 'without extension'!r}; it must be .nc, .csv, .ecsv or .parquet"
-    )
+    if extension in (".yaml", ".yml"):
+        return read_solution(path, units=units)
+    if extension in (".csv", ".ecsv", ".parquet"):
+        read = read_solution if {"E", "G"} <= set(column_names(path)) else read_table
+        return read(path, units=units)
+    given = path.suffix or "without extension"
+    msg = f"{path}: unknown kind of file {given!r}; it must be .nc, .csv, .ecsv, .parquet or .yaml"
     raise ReadError(msg)

@@ -45,7 +45,7 @@ def command(
     name: Annotated[
         str, typer.Argument(metavar="NAME", help="Picture, one of those above; or all.", autocompletion=_names)
     ],
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Solution (or levels, for some): .nc or a table.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Solution (or levels, for some): .nc, a table or .yaml.")],
     output: Annotated[Path, output_option("Picture to write: .png, .pdf or .svg; for all, a folder.")],
     variable: Annotated[
         str | None, _option("Variable to show (focal_plane).", metavar="NAME", completion=_variables)

@@ -17,7 +17,7 @@ EXAMPLE = "Example: flatnorm report run.nc -o run.html"
 
 
 def command(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Solution: .nc.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Solution: .nc or .ecsv.")],
     output: Annotated[Path, output_option("HTML file to write.")],
     diagnosis: Annotated[
         Path | None,

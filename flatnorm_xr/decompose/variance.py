@@ -147,7 +147,7 @@ def pulls(solution: xr.Dataset) -> xr.DataArray:
     >>> round(float(fx.pulls(sol).std()), 2)
     1.0
     """
-    check_solution(solution, "pulls")
+    check_solution(solution, "pulls", figures=("variance_factor",))
     check_whole(solution, "pulls")
     found: xr.DataArray = solution["residual"] / xr.ufuncs.sqrt(residual_variance(solution))
     return found.rename("pull").assign_attrs(long_name="residual over its standard deviation", units="1")

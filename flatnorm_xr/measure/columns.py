@@ -20,7 +20,7 @@ from flatnorm_xr.errors import FlatnormError, ReadError, SchemaError, offenders
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Columns", "columns_of_table", "read_columns", "with_numbers"]
+__all__ = ["Columns", "column_names", "columns_of_table", "read_columns", "with_numbers"]
 
 _NO_NUMBER = ("", "nan", "NaN", "NAN", "NA", "N/A", "null", "None")
 """What stands for "not measured" in a column of numbers; in any other column these are ordinary text."""
@@ -115,6 +115,21 @@ def read_columns(path: str | os.PathLike[str], *, numbers: Collection[str], call
         msg = f"{caller}: {path}: {error}"
         raise ReadError(msg) from error
     return with_numbers(replace(columns, caller=caller), numbers)
+
+
+def column_names(path: str | os.PathLike[str]) -> list[str]:
+    """Names of the columns of a table; none where they cannot be read, which `read_columns` says better."""
+    path = Path(path)
+    try:
+        check_regular(path)
+        if path.suffix.lower() != ".parquet":
+            _check_text(path)
+            return _check_shape(path, _delimiter(path))[0]
+        import pyarrow.parquet
+
+        return [str(name) for name in pyarrow.parquet.ParquetFile(path).schema_arrow.names]
+    except (ImportError, OSError, ValueError, csv.Error, _UnreadableError):
+        return []
 
 
 class _UnreadableError(Exception):

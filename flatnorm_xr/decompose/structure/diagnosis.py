@@ -103,7 +103,7 @@ def diagnose(solution: xr.Dataset, *, permutations: int = 999, seed: int = 0, al
     >>> diagnose(sol, permutations=99).attrs["verdict"]
     'no departure from background = G E was found (smallest p ...)'
     """
-    check_solution(solution, "diagnose", needs=("background", "bgModel"))
+    check_solution(solution, "diagnose", needs=("background", "bgModel"), figures=("variance_factor",))
     _check(permutations, seed, alpha)
     solution = solution.drop_vars("path", errors="ignore").compute()
     table = tabulate(solution)
