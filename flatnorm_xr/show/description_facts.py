@@ -13,6 +13,8 @@ import xarray as xr
 from flatnorm_xr.errors import SchemaError, offenders
 from flatnorm_xr.flags import Flag
 from flatnorm_xr.model.validate import needs_levels, validate
+from flatnorm_xr.show.axes import rows_of
+from flatnorm_xr.show.followed import is_comparison, is_trend
 from flatnorm_xr.show.looks import MMAG_PER_PERCENT
 from flatnorm_xr.show.summary import PARTS, without_level
 
@@ -21,7 +23,7 @@ __all__ = ["Facts", "facts_of", "next_step_of", "rows_from", "title_of", "warnin
 LARGE = 10_000_000
 """Bytes of a dataset from which on values that are not in memory are left where they are."""
 
-Kind = Literal["levels", "solution", "solution without levels", "diagnosis", "other"]
+Kind = Literal["levels", "solution", "solution without levels", "diagnosis", "trend", "comparison", "other"]
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,8 @@ def facts_of(ds: Any) -> Facts:
     if not isinstance(ds, xr.Dataset):
         return Facts("other", problems=(f"it is of type {type(ds).__name__}, not an xarray.Dataset",))
     unloaded = _unloaded(ds)
+    if is_trend(ds) or is_comparison(ds):
+        return Facts("trend" if is_trend(ds) else "comparison", _of_runs(ds))
     if "background" not in ds and ("verdict" in ds.attrs or needs_levels(ds)):
         if "verdict" in ds.attrs and "sentence" in ds:
             return Facts("diagnosis", values={**_text_attributes(ds), "tests": ds.sizes.get("test", 0)})
@@ -69,6 +73,24 @@ def facts_of(ds: Any) -> Facts:
         kind = "solution" if "background" in ds else "solution without levels"
     size = sum(ds.variables[name].nbytes for name in unloaded)
     return Facts(kind, values, lost, tuple(problems), unloaded, size)
+
+
+def _of_runs(ds: xr.Dataset) -> dict[str, Any]:
+    """Gather what there is to say of a trend over runs, or of a comparison of two."""
+    attrs = {name: text for name in ("camera", "gauge") if isinstance(text := ds.attrs.get(name), str)}
+    values: dict[str, Any] = {**attrs, "sizes": {str(dim): size for dim, size in ds.sizes.items()}}
+    with contextlib.suppress(Exception):
+        values["units"] = len(rows_of(ds).labels)
+        if is_trend(ds):
+            from flatnorm_xr.show.followed import Followed
+            from flatnorm_xr.show.report.trend_section import sum_up
+
+            values["verdict"] = sum_up(Followed(ds))
+        else:
+            values["runs"] = " over ".join(str(ds.attrs[name])[:12] for name in ("run_a", "run_b"))
+            differ = int((ds["p_holm"] < 0.01).sum())
+            values["verdict"] = f"{differ} of {int(ds['G_ratio'].notnull().sum())} differ significantly"
+    return values
 
 
 def _unloaded(ds: xr.Dataset) -> tuple[str, ...]:
@@ -100,6 +122,10 @@ def title_of(facts: Facts) -> str:
     if facts.kind == "diagnosis":
         return "diagnosis of a solution"
     camera = f" of {_one_line(facts.values['camera'])}" if "camera" in facts.values else ""
+    if facts.kind == "comparison":
+        return "comparison of two runs"
+    if facts.kind == "trend":
+        return f"trend over runs{camera}"
     if facts.kind == "levels":
         return f"levels{camera}, measured, not solved"
     return f"{facts.kind}{camera}"
@@ -144,6 +170,8 @@ def next_step_of(facts: Facts) -> str:
         return "print(flatnorm_xr.describe(ds))"
     if facts.kind == "solution":
         return "sol.flatnorm.diagnose()"
+    if facts.kind in ("trend", "comparison"):
+        return f"{facts.kind}.flatnorm.plot.{facts.kind}()"
     if facts.kind == "solution without levels":
         return "sol.flatnorm.plot.G()"
     if facts.kind == "other":
@@ -266,6 +294,7 @@ def _one_line(text: object) -> str:
 
 _ROWS: dict[str, Callable[[Facts], str]] = {
     "missing": lambda facts: "; ".join(facts.problems) if facts.kind == "other" else "",
+    "runs": lambda facts: str(facts.values.get("runs", facts.values.get("sizes", {}).get("run", ""))),
     "units": _units,
     "exposures": _exposures,
     "levels": _levels,

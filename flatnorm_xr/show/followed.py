@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from flatnorm_xr.show.axes import Rows, by_amplifier, rows_of, table
 from flatnorm_xr.show.texts import shown
 
-__all__ = ["Change", "Followed", "is_trend"]
+__all__ = ["Change", "Followed", "is_comparison", "is_trend"]
 
 Array = NDArray[np.float64]
 
@@ -21,8 +21,13 @@ _YEAR = np.timedelta64(31_557_600, "s")
 
 
 def is_trend(ds: object) -> bool:
-    """Whether this is what `flatnorm_xr.archive.trend.follow` returns."""
-    return isinstance(ds, xr.Dataset) and {"drift", "G"} <= set(ds.data_vars) and "run" in ds["G"].dims
+    """Whether this is what `flatnorm_xr.archive.trend.follow.follow` returns, or a part of that."""
+    return isinstance(ds, xr.Dataset) and {"G", "gauge_offset", "drift"} <= set(ds.data_vars)
+
+
+def is_comparison(ds: object) -> bool:
+    """Whether this is what `flatnorm_xr.archive.trend.compare.compare_solutions` returns."""
+    return isinstance(ds, xr.Dataset) and "G_ratio" in ds.data_vars
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import xarray as xr
 
 from flatnorm_xr.errors import FlatnormError, offenders
+from flatnorm_xr.show.followed import is_trend
 
 __all__ = ["require", "require_dims", "require_trend"]
 
@@ -30,7 +31,7 @@ def require_dims(ds: xr.Dataset, name: str, *dims: str, picture: str | None = No
 
 def require_trend(ds: xr.Dataset, *, caller: str) -> None:
     """Raise when the dataset is not a trend, or a selection has dropped a dim of it."""
-    if not isinstance(ds, xr.Dataset) or not {"G", "drift"} <= set(ds.data_vars) or "time" not in ds.coords:
+    if not is_trend(ds) or "time" not in ds.coords:
         msg = f"{caller}: the dataset is not a trend; make one from an archive: archive.trend()"
         raise FlatnormError(msg)
     missing = [dim for dim in ("run", "detector") if dim not in ds["G"].dims]

@@ -255,6 +255,9 @@ def test_focal_plane_shows_what_a_trend_says_of_units(trend: xr.Dataset) -> None
     assert drawn.colorbar.ax.get_ylabel().startswith("drift of G [% a year]\ncommon gauge")
     with pytest.raises(fx.FlatnormError, match=r"^plot\.focal_plane: G has dims \(run, detector, amplifier\)"):
         plots.focal_plane(trend, "G")
+    one_run = plots.focal_plane(trend.isel(run=3), "G")
+    assert one_run.values is not None
+    np.testing.assert_array_equal(one_run.values.get_array(), trend.G[3].values.ravel())
 
 
 # two runs
@@ -321,3 +324,14 @@ def test_focal_plane_shows_ratios_about_one(make_comparison: Maker) -> None:
     assert drawn.values is not None
     low, high = drawn.values.get_clim()
     assert low + high == pytest.approx(2)
+
+
+def test_accessor_says_what_a_trend_and_a_comparison_found(trend: xr.Dataset, make_comparison: Maker) -> None:
+    text = repr(trend.flatnorm)
+    assert text.startswith("trend over runs of simulated\n  runs     120\n  units    24 amplifiers of 6 detectors\n")
+    assert "2 changed" in text
+    assert text.endswith("trend.flatnorm.plot.trend()")
+    text = repr(make_comparison(differences={(0, 1): 4e-3}).flatnorm)
+    assert text.startswith("comparison of two runs\n  runs     3f3f3f3f3f3f over a0a0a0a0a0a0\n")
+    assert "1 of 24 differ significantly" in text
+    assert "not measured" not in repr(trend.isel(run=0).flatnorm)

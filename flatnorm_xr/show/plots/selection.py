@@ -11,6 +11,7 @@ import xarray as xr
 from flatnorm_xr.errors import FlatnormError, offenders
 from flatnorm_xr.model.schema import VARIABLES
 from flatnorm_xr.model.validate import needs_levels, validate
+from flatnorm_xr.show.followed import is_comparison, is_trend
 
 __all__ = ["chosen_array", "is_flags"]
 
@@ -49,7 +50,7 @@ def chosen_array(
     if isinstance(ds, xr.Dataset) and "background" in ds and "detector" not in ds["background"].dims:
         msg = f"{caller}: the dataset has no dim detector; select with a list: ds.sel(detector=[...])"
         raise FlatnormError(msg)
-    if not _of_runs(ds):
+    if not (is_trend(ds) or is_comparison(ds)):
         validate(ds, caller=caller, needs_levels=not isinstance(ds, xr.Dataset) or needs_levels(ds))
     if not isinstance(variable, str | xr.DataArray):
         kind = type(variable).__name__
@@ -102,11 +103,6 @@ def _found(ds: xr.Dataset, name: str, caller: str) -> xr.DataArray:
     there = [str(key) for key, array in ds.variables.items() if "detector" in array.dims]
     msg = f"{caller}: the dataset has no {name}; along detector lie {offenders(there, show=20)}"
     raise FlatnormError(msg)
-
-
-def _of_runs(ds: xr.Dataset) -> bool:
-    """Whether it is a trend or a comparison, which have no levels and lie along run."""
-    return isinstance(ds, xr.Dataset) and "detector" in ds.dims and bool({"drift", "G_ratio"} & set(ds.data_vars))
 
 
 def _aligned(array: xr.DataArray, ds: xr.Dataset, caller: str) -> xr.DataArray:
