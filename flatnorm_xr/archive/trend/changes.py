@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from flatnorm_xr.archive.trend.regression import NO_STEPS, PRICE, WHITE, Problem, best_noise, fit, p_value
+from flatnorm_xr.archive.trend.noise import best_noise, priced
+from flatnorm_xr.archive.trend.regression import Problem, fit, p_value
 
 __all__ = ["Changes", "find_changes"]
 
@@ -16,6 +17,9 @@ Array = NDArray[Any]
 
 _MOST = 12
 """Steps of a unit at most: what needs more wanders."""
+
+_PATIENCE = 3
+"""Steps that may be added without any explanation being likelier for it."""
 
 _ROUNDS = 30
 
@@ -45,9 +49,9 @@ class _State:
 def find_changes(problem: Problem, rows: Array, *, alpha: float, tests: float) -> Changes:
     """Find the steps of some units.
 
-    Every run but those at the ends is tried as the first after a step. Steps are taken up one by one as if noise were
-    white; of all these explanations, none but noise that wanders among them, the likeliest is kept when each step must
-    pay for having been chosen among all places. Where noise wanders, steps are also looked for that stand out from it.
+    Every run but those at the ends is tried as the first after a step. Steps are taken up one by one in the noise of
+    the typical unit, and, where a unit's noise looks like another, in that. Of all these explanations, noise that
+    wanders and no step among them, the likeliest is kept when each step pays for having been chosen among all places.
     Then every step is left out in turn, the noise being fitted anew, and is dropped unless the likelihood falls
     significantly: so a unit that wanders slowly has few changes, or none.
 
@@ -61,13 +65,13 @@ def find_changes(problem: Problem, rows: Array, *, alpha: float, tests: float) -
         Number of units times places that are tried in all.
     """
     series = np.arange(rows.size)
-    start = fit(problem, rows, scan=True)
-    noise = best_noise(problem, rows, steps=NO_STEPS)
+    start = fit(problem, rows, kind=problem.usual)
+    noise = best_noise(problem, rows)
     most = int(np.clip(start.number.max(initial=0) // 6, 1, _MOST))
     best = _State(np.full((rows.size, most), -1), noise.deviance.copy(), noise.kind.copy())
     price = start.number * np.log1p(_critical(alpha / tests, start.dof - 1) ** 2 / np.maximum(start.dof - 1, 1))
     _go_forward(problem, rows, series, best, price, alpha / tests, wandering=False)
-    _go_forward(problem, rows, series[noise.kind != WHITE], best, price, alpha / tests, wandering=True)
+    _go_forward(problem, rows, series[noise.kind != problem.usual], best, price, alpha / tests, wandering=True)
     return _prune(problem, rows, best, alpha, tests)
 
 
@@ -83,20 +87,23 @@ def _go_forward(
     """Add step after step while the next looks significant, and keep in ``best`` what is likeliest on the way."""
     most = best.steps.shape[1]
     steps = np.full((series.size, most), -1)
-    kind = best.kind[series].copy() if wandering else np.full(series.size, WHITE)
+    kind = best.kind[series].copy() if wandering else np.full(series.size, problem.usual)
+    in_vain = np.zeros(series.size, dtype=int)
     for k in range(most):
         found = fit(problem, rows[series], steps=steps[:, :k], kind=kind, scan=True)
         go = (p_value(found.t_of_step, found.dof - 1) < level) & (found.place >= 0)
-        series, steps, kind, place = series[go], steps[go], kind[go], found.place[go]
+        go &= in_vain < _PATIENCE
+        series, steps, kind, place, in_vain = series[go], steps[go], kind[go], found.place[go], in_vain[go]
         if not series.size:
             return
         steps[:, k] = place
         noise = best_noise(problem, rows[series], steps=steps[:, : k + 1], tried=best.kind[series])
         if wandering:
             kind = noise.kind
-        priced = noise.deviance + (k + 1) * price[series]
-        better = priced < best.deviance[series]
-        best.deviance[series[better]] = priced[better]
+        paid = noise.deviance + (k + 1) * price[series]
+        better = paid < best.deviance[series]
+        in_vain = np.where(better, 0, in_vain + 1)
+        best.deviance[series[better]] = paid[better]
         best.kind[series[better]] = noise.kind[better]
         best.steps[series[better]] = steps[better]
 
@@ -124,7 +131,7 @@ def _prune(problem: Problem, rows: Array, best: _State, alpha: float, tests: flo
         open_ = open_[(drop | moved.any(axis=1)) & (steps[open_] >= 0).any(axis=1)]
     bare = np.flatnonzero((best.steps >= 0).any(axis=1) & (steps < 0).all(axis=1))
     if bare.size:
-        kind[bare] = best_noise(problem, rows[bare], steps=NO_STEPS, tried=best.kind[bare]).kind
+        kind[bare] = best_noise(problem, rows[bare], tried=best.kind[bare]).kind
     return Changes(steps, p, kind)
 
 
@@ -148,4 +155,4 @@ def _leave_out_each(problem: Problem, rows: Array, steps: Array, kind: Array) ->
 
 
 def _deviance_with(problem: Problem, rows: Array, steps: Array, kind: Array) -> Array:
-    return fit(problem, rows, steps=steps, kind=kind).deviance + np.where(kind != WHITE, PRICE, 0.0)
+    return fit(problem, rows, steps=steps, kind=kind).deviance + priced(problem, kind)

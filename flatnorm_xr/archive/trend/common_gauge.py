@@ -19,7 +19,14 @@ __all__ = ["GaugeSet", "common_errors", "common_offsets", "gauge_set", "named_of
 
 Array = NDArray[Any]
 
+_SMALL = 2_000_000
+"""Cells up to which runs and units are fitted together to convergence."""
+
 _SWEEPS = 60
+_SWEEPS_OF_MANY = 3
+
+_START = 400
+"""Units from whose medians the offsets are found to begin with, and runs from which levels are."""
 
 _BLOCK = 64
 """Runs whose errors are converted at once."""
@@ -98,16 +105,25 @@ def common_offsets(y: Array, member: Array) -> Array:
     """
     units, runs = y.shape
     offset, scale, level = np.zeros(runs), np.empty(runs), np.zeros(units)
-    column_locations(y, level[:, np.newaxis], member, FLOOR, offset, scale)
+    start = y[spread_out(np.flatnonzero(member), _START)]
+    every, of_start = np.ones(len(start), dtype=bool), np.zeros(len(start))
+    column_locations(start, of_start[:, np.newaxis], every, FLOOR, offset, scale)
     for _ in range(2):
-        row_medians(y, offset, level)
-        column_locations(y, level[:, np.newaxis], member, FLOOR, offset, scale)
-    level = np.nan_to_num(level)
-    settled = 0.01 * float(np.nanmedian(scale)) / np.sqrt(max(member.sum(), 1))
-    for _ in range(_SWEEPS):
+        row_medians(start, offset, of_start)
+        column_locations(start, of_start[:, np.newaxis], every, FLOOR, offset, scale)
+    some = spread_out(np.arange(runs), _START)
+    row_medians(np.ascontiguousarray(y[:, some]), offset[some], level)
+    small = y.size <= _SMALL
+    settled = (1e-3 if small else 0.05) * float(np.nanmedian(scale)) / np.sqrt(max(member.sum(), 1))
+    for _ in range(_SWEEPS if small else _SWEEPS_OF_MANY):
         if two_way_sweep(y, member, scale, offset, level) <= settled:
             break
     return offset
+
+
+def spread_out(labels: Array, number: int) -> Array:
+    """Choose so many of some labels, evenly spread; all of them where there are no more."""
+    return labels[np.unique(np.linspace(0, labels.size - 1, number).round().astype(int))] if labels.size else labels
 
 
 def offsets_beside(y: Array, model: Array, member: Array) -> Array:

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flatnorm_xr.archive.trend.changes import Changes, find_changes
-from flatnorm_xr.archive.trend.common_gauge import GaugeSet, common_offsets, named_offsets, offsets_beside
+from flatnorm_xr.archive.trend.common_gauge import GaugeSet, common_offsets, named_offsets, offsets_beside, spread_out
 from flatnorm_xr.archive.trend.history import History
+from flatnorm_xr.archive.trend.noise import usual_noise
 from flatnorm_xr.archive.trend.regression import WHITE, Fitted, Problem, fit, fitted_values, p_value
 from flatnorm_xr.archive.trend.whitened import SIDE, isolated
 
@@ -26,6 +27,9 @@ _ISOLATED = 5.0
 """Standard deviations of a difference by which a run must stand out from both neighbours to have no part."""
 
 _ROUNDS = 8
+_ROUNDS_OF_MANY = 2
+"""In a large table, where one unit moves the offsets by little."""
+
 _SETTLED = 0.02
 """Rms move of the offsets, in typical scatters of a unit, below which no round follows."""
 
@@ -100,13 +104,14 @@ def follow_units(
     own, quality = _stated(history, gauge)
     problem = Problem(np.where(known, y, np.nan), offset, own, quality, np.empty(y.shape[0]), design)
     tests = float(np.maximum(np.isfinite(problem.y[rows]).sum(axis=1) - 2 * SIDE + 1, 1).sum())
-    last = _fit_round(problem, fitted_rows, alpha, tests)
-    for _ in range(_ROUNDS - 1 if whole else 0):
+    last = _fit_round(problem, fitted_rows, gauge.member, alpha, tests)
+    rounds = _ROUNDS if y.size <= _SMALL else _ROUNDS_OF_MANY
+    for _ in range(rounds - 1 if whole else 0):
         left = offsets_beside(y, fitted_values(problem, last.fitted.beta, last.changes.steps), gauge.member)
         moved = np.sqrt(np.mean((left - last.problem.offset) ** 2))
         if not moved > _SETTLED * np.nanmedian(np.sqrt(last.fitted.noise)):
             break
-        last = _fit_round(replace(problem, offset=left), fitted_rows, alpha, tests)
+        last = _fit_round(replace(problem, offset=left), fitted_rows, gauge.member, alpha, tests)
     steady = _typical(last.fitted, gauge, design.shape[0]) if whole else _Typical.unknown(design.shape[0])
     chosen = rows if whole else np.arange(rows.size)
     return _in_units(history, gauge, last, steady, chosen, scales, known)
@@ -143,14 +148,10 @@ def _stated(history: History, gauge: GaugeSet) -> tuple[Array, Array]:
         return np.where(relative > 0, relative**2, np.nan)
 
     every_unit, every_run = np.arange(units), np.arange(runs)
-    own = _median(variance(every_unit, _sample(every_run)), axis=0)
-    compared = _sample(np.flatnonzero(gauge.member & (own > 0)))
+    own = _median(variance(every_unit, spread_out(every_run, _SAMPLE)), axis=0)
+    compared = spread_out(np.flatnonzero(gauge.member & (own > 0)), _SAMPLE)
     quality = _median(variance(compared, every_run) / own[compared], axis=1)
     return np.nan_to_num(own), np.where(quality > 0, quality, 1.0)
-
-
-def _sample(labels: Array) -> Array:
-    return labels[np.unique(np.linspace(0, labels.size - 1, _SAMPLE).round().astype(int))] if labels.size else labels
 
 
 def _median(values: Array, *, axis: int) -> Array:
@@ -160,8 +161,11 @@ def _median(values: Array, *, axis: int) -> Array:
     return np.where(known, np.nanmedian(filled, axis=axis) if filled.size else np.nan, np.nan)
 
 
-def _fit_round(problem: Problem, rows: Array, alpha: float, tests: float) -> _Round:
-    isolated(problem.y, problem.offset, problem.own, problem.quality, _ISOLATED, problem.excess)
+def _fit_round(problem: Problem, rows: Array, member: Array, alpha: float, tests: float) -> _Round:
+    asked = spread_out(np.flatnonzero(member), _SAMPLE)
+    prepared = np.union1d(rows, asked)
+    isolated(problem.y, problem.offset, problem.own, problem.quality, prepared, _ISOLATED, problem.excess)
+    problem = replace(problem, usual=usual_noise(problem, asked))
     changes = find_changes(problem, rows, alpha=alpha, tests=tests)
     return _Round(problem, rows, changes, fit(problem, rows, steps=changes.steps, kind=changes.kind))
 
@@ -238,9 +242,8 @@ def _in_units(
 
 def _of_series(last: _Round, chosen: Array) -> _Round:
     """Take some of the series."""
-    parts = {name: value[chosen] for name, value in vars(last.fitted).items()}
     changes = {name: value[chosen] for name, value in vars(last.changes).items()}
-    return _Round(last.problem, last.rows[chosen], Changes(**changes), Fitted(**parts))
+    return _Round(last.problem, last.rows[chosen], Changes(**changes), last.fitted.of(chosen))
 
 
 def _errors(last: _Round, steady: _Typical, share: Array, columns: int) -> tuple[Array, Array]:

@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from flatnorm_xr.archive.trend.whitened import FLOOR, fit_series, noise_deviances
+from flatnorm_xr.archive.trend.whitened import FLOOR, fit_series
 
-__all__ = [
-    "KINDS",
-    "NO_STEPS",
-    "PRICE",
-    "WHITE",
-    "Fitted",
-    "Noise",
-    "Problem",
-    "best_noise",
-    "fit",
-    "fitted_values",
-    "p_value",
-]
+__all__ = ["KINDS", "NO_STEPS", "WHITE", "Fitted", "Problem", "as_steps", "fit", "fitted_values", "p_value"]
 
 Array = NDArray[Any]
 
@@ -44,16 +31,7 @@ KINDS: Array = np.array([(0.0, 0.0), *((rho, share) for rho, shares in WANDERING
 
 WHITE = 0
 
-PRICE = 4.0
-"""By how much minus twice the log of the likelihood must fall before noise is said to wander, for two parameters."""
-
-FEWEST = 8
-"""Runs below which noise is taken for white: fewer cannot tell."""
-
 NO_STEPS: Array = np.empty((0, 0), dtype=np.int64)
-
-_TOGETHER = 128
-"""Series whose fitted values are held at once."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +50,8 @@ class Problem:
     """(unit), variance beyond the stated one."""
     design: Array
     """(column, run): 1, years, covariates."""
+    usual: int = WHITE
+    """Kind of noise of the typical unit, one of `KINDS`."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +69,8 @@ class Fitted:
     squares: Array
     """(series), of whitened residuals."""
     determinant: Array
+    information: Array
+    """(series), log determinants of the noise and of the normal matrix."""
     taken_off: Array
     """(series), what the best further step takes off the squares; 0 where none was looked for."""
     place: Array
@@ -113,6 +95,16 @@ class Fitted:
         return self.number * np.log(self.squares / number + FLOOR**2) + self.determinant
 
     @property
+    def restricted(self) -> Array:
+        """`deviance` of what the coefficients leave free, by which kinds of noise are told apart without bias."""
+        dof = np.maximum(self.dof, 1)
+        return dof * np.log(self.squares / dof + FLOOR**2) + self.determinant + self.information
+
+    def of(self, series: Array) -> Fitted:
+        """Take some of the series."""
+        return Fitted(**{name: value[series] for name, value in vars(self).items()})
+
+    @property
     def stderr(self) -> Array:
         """(series, coefficient), standard errors."""
         return np.asarray(np.sqrt(self.variance * self.noise[:, np.newaxis]))
@@ -122,15 +114,6 @@ class Fitted:
         """Student's t of the best further step."""
         left = np.maximum(self.squares - self.taken_off, 0.0) + self.number * FLOOR**2
         return np.asarray(np.sqrt(np.maximum(self.dof - 1, 0) * self.taken_off / np.where(left > 0, left, 1.0)))
-
-
-@dataclass(frozen=True)
-class Noise:
-    """Kind of noise under which a series is likeliest, (series)."""
-
-    kind: Array
-    deviance: Array
-    """`PRICE` included where the noise is not white."""
 
 
 def fit(
@@ -151,11 +134,11 @@ def fit(
         Whether to look for a further step.
     """
     rows = np.ascontiguousarray(rows, dtype=np.int64)
-    steps = np.ascontiguousarray(steps if steps.size else np.empty((rows.size, 0)), dtype=np.int64)
+    steps = as_steps(steps, rows.size)
     noise = KINDS[np.broadcast_to(np.asarray(kind, dtype=np.int64), rows.shape)]
     coefficients = problem.design.shape[0] + steps.shape[1]
     beta, variance = np.empty((2, rows.size, coefficients))
-    figures, place = np.zeros((rows.size, 5)), np.empty(rows.size, dtype=np.int64)
+    figures, place = np.zeros((rows.size, 6)), np.empty(rows.size, dtype=np.int64)
     fit_series(
         problem.y,
         problem.offset,
@@ -173,8 +156,8 @@ def fit(
         figures,
         place,
     )
-    number, columns, squares, determinant, taken_off = figures.T
-    return Fitted(beta, variance, number, columns, squares, determinant, taken_off, place)
+    number, columns, squares, determinant, information, taken_off = figures.T
+    return Fitted(beta, variance, number, columns, squares, determinant, information, taken_off, place)
 
 
 def fitted_values(problem: Problem, beta: Array, steps: Array) -> Array:
@@ -188,38 +171,6 @@ def fitted_values(problem: Problem, beta: Array, steps: Array) -> Array:
     return values
 
 
-def best_noise(problem: Problem, rows: Array, *, steps: Array, tried: Array | None = None) -> Noise:
-    """Find the kind of noise under which each series is likeliest, beside its steps.
-
-    The kinds are compared on the residuals of a fit in white noise, then on those of a fit in the kind found; among
-    the kinds met, and those that are given, the fit itself decides.
-
-    Parameters
-    ----------
-    problem, rows, steps
-        As `fit`.
-    tried : array of int, (series)
-        A kind that is tried too.
-    """
-    white = fit(problem, rows, steps=steps)
-    deviance, kind = white.deviance.copy(), np.full(rows.size, WHITE)
-    first = _likeliest(problem, rows, white, steps)
-    attempts = [first] if tried is None else [first, tried]
-    for k, attempt in enumerate(attempts):
-        other = np.flatnonzero((attempt != WHITE) & (white.number >= FEWEST))
-        if not other.size:
-            continue
-        found = fit(problem, rows[other], steps=_of(steps, other), kind=attempt[other])
-        _take_better(deviance, kind, other, found, attempt[other])
-        if k == 0:
-            again = _likeliest(problem, rows[other], found, _of(steps, other))
-            moved = np.flatnonzero((again != attempt[other]) & (again != WHITE))
-            place = other[moved]
-            refined = fit(problem, rows[place], steps=_of(steps, place), kind=again[moved])
-            _take_better(deviance, kind, place, refined, again[moved])
-    return Noise(kind, deviance)
-
-
 def p_value(t: Array, dof: Array) -> Array:
     """Two-sided p-value of Student's t; NaN where t is, or where there are no degrees of freedom."""
     from scipy.special import stdtr
@@ -227,39 +178,6 @@ def p_value(t: Array, dof: Array) -> Array:
     return np.where(dof > 0, 2 * stdtr(np.maximum(dof, 1), -np.abs(t)), np.nan)
 
 
-def _of(steps: Array, series: Array) -> Array:
-    return steps[series] if steps.size else steps
-
-
-def _take_better(deviance: Array, kind: Array, series: Array, found: Fitted, attempt: Array) -> None:
-    priced = found.deviance + PRICE
-    better = priced < deviance[series]
-    deviance[series[better]] = priced[better]
-    kind[series[better]] = attempt[better]
-
-
-def _likeliest(problem: Problem, rows: Array, fitted: Fitted, steps: Array) -> Array:
-    """Kind of noise that the residuals of a fit look most like."""
-    kind = np.full(rows.size, WHITE)
-    for part in _parts(rows.size):
-        model = fitted_values(problem, fitted.beta[part], _of(steps, part)) + problem.offset
-        deviance = np.empty((part.size, len(KINDS)))
-        noise_deviances(
-            problem.y,
-            model,
-            problem.own,
-            problem.quality,
-            problem.excess,
-            np.ascontiguousarray(rows[part], dtype=np.int64),
-            np.ascontiguousarray(KINDS[:, 0]),
-            np.ascontiguousarray(KINDS[:, 1]),
-            deviance,
-        )
-        deviance[:, 1:] += PRICE
-        kind[part] = np.where(fitted.number[part] >= FEWEST, deviance.argmin(axis=1), WHITE)
-    return kind
-
-
-def _parts(series: int) -> Iterator[Array]:
-    for first in range(0, series, _TOGETHER):
-        yield np.arange(first, min(first + _TOGETHER, series))
+def as_steps(steps: Array, series: int) -> Array:
+    """Give steps as the kernels take them, (series, step)."""
+    return np.ascontiguousarray(steps if steps.size else np.empty((series, 0)), dtype=np.int64)

@@ -109,7 +109,7 @@ def column_locations(y: Array, model: Array, member: Array, least: float, offset
 
 @compiled()
 def two_way_sweep(y: Array, member: Array, scale: Array, offset: Array, level: Array) -> float:
-    """Take one step of the biweight to the levels of all runs, then of all units; returns the largest move of a run.
+    """Move the offsets of all runs, then the levels of members, by one step of the biweight; returns the largest move.
 
     Offsets are means over members, levels means over runs, both with the biweights that the residuals of before give.
     A unit that is left without weight keeps its level.
@@ -133,6 +133,8 @@ def two_way_sweep(y: Array, member: Array, scale: Array, offset: Array, level: A
         else:
             moved[r] = 0.0
     for u in range(units):
+        if not member[u]:
+            continue
         weight, change = 0.0, 0.0
         for r in range(runs):
             away = y[u, r] - offset[r] - level[u]

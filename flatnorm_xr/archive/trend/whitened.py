@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from flatnorm_xr.compiled import compiled
 
-__all__ = ["FLOOR", "SIDE", "fit_series", "isolated", "noise_deviances"]
+__all__ = ["FLOOR", "SIDE", "fit_series", "gains", "isolated", "noise_squares"]
 
 Array = NDArray[Any]
 
@@ -177,8 +177,9 @@ def fit_series(
     scan : bool
     beta, variance : (series, column + step)
         Out: coefficients, and their variance for noise of unit variance; NaN for one that cannot be told.
-    figures : (series, 5)
-        Out: number of runs, number of columns, sum of squares, log determinant, what the best step takes off.
+    figures : (series, 6)
+        Out: number of runs, number of columns, sum of squares, log determinants of the noise and of the normal
+        matrix, what the best step takes off.
     place : (series)
         Out: first run after that step, -1 for none.
     """
@@ -238,14 +239,17 @@ def fit_series(
             for c in range(columns):
                 e -= found[c] * z[c, t]
             squares += e * e
-        told = 0
+        told, information = 0, 0.0
         for c in range(columns):
-            told += a[c, c] > 0
+            if a[c, c] > 0:
+                told += 1
+                information += 2 * np.log(a[c, c])
             at = c if c < fixed else fixed + order[c]
             variance[s, at] = its_variance[c]
             beta[s, at] = found[c] if a[c, c] > 0 else np.nan
         figures[s, 1] = told
         figures[s, 2] = squares
+        figures[s, 4] = information
         if not scan:
             continue
         for t in range(number):
@@ -256,30 +260,43 @@ def fit_series(
                 first += 1
             for t in range(max(first - SIDE + 1, 0), min(first + SIDE, number)):
                 taken[t] = True
-        figures[s, 4], best = _scan(whitened, found, a, columns, gain, spread, rho[s], taken[:number])
+        figures[s, 5], best = _scan(whitened, found, a, columns, gain, spread, rho[s], taken[:number])
         place[s] = where[best] if best >= 0 else -1
 
 
 @compiled(reorder=True)
-def noise_deviances(
+def noise_squares(
     y: Array,
-    model: Array,
+    offset: Array,
     own: Array,
     quality: Array,
     excess: Array,
     rows: Array,
-    rho: Array,
-    wandering: Array,
-    deviance: Array,
+    design: Array,
+    steps: Array,
+    beta: Array,
+    pull: Array,
+    weight: Array,
+    squares: Array,
 ) -> None:
-    """Set minus twice the log of the likelihood of each kind of noise, for what a model leaves of each series.
+    """Set the sum of squares of the innovations that noise of each kind makes of what a fit leaves of each series.
 
-    ``model`` is (series, run), offset and all; ``deviance`` is (series, kind), up to the number of runs times a
-    constant, the size of the noise being fitted.
+    That the white part's variance changes from run to run is allowed for by scaling
+    the residuals, wandering part and all: enough to choose by.
+
+    Parameters
+    ----------
+    y, offset, own, quality, excess, rows, design, steps
+        As `fit_series`.
+    beta : (series, column + step)
+        Coefficients of the fit; NaN counts as 0.
+    pull, weight : (run + 1, kind)
+        Of the filter of each kind, as `gains` has them.
+    squares : (series, kind)
+        Out.
     """
-    runs, kinds = y.shape[1], rho.size
-    predicted, p = np.empty(kinds), np.empty(kinds)
-    squares, determinant, product = np.empty(kinds), np.empty(kinds), np.empty(kinds)
+    runs, kinds, fixed = y.shape[1], pull.shape[1], design.shape[0]
+    predicted, total = np.empty(kinds), np.empty(kinds)
     for s in range(rows.size):
         u = rows[s]
         mean, number = 0.0, 0
@@ -287,53 +304,64 @@ def noise_deviances(
             if y[u, r] == y[u, r]:
                 mean += own[u] * quality[r] + excess[u]
                 number += 1
-        mean = mean / number if number else 1.0
-        for c in range(kinds):
-            predicted[c] = 0.0
-            p[c] = wandering[c] / (1 - rho[c] * rho[c])
-            squares[c] = 0.0
-            determinant[c] = 0.0
-            product[c] = 1.0
-        since = 0
+        mean = mean / number if mean > 0 else 1.0
+        predicted[:] = 0.0
+        total[:] = 0.0
+        t = 0
         for r in range(runs):
-            value = y[u, r] - model[s, r]
+            value = y[u, r] - offset[r]
             if value != value:
                 continue
-            white = (own[u] * quality[r] + excess[u]) / mean if mean > 0 else 1.0
+            for c in range(fixed):
+                if beta[s, c] == beta[s, c]:
+                    value -= beta[s, c] * design[c, r]
+            for k in range(steps.shape[1]):
+                if 0 <= steps[s, k] <= r and beta[s, fixed + k] == beta[s, fixed + k]:
+                    value -= beta[s, fixed + k]
+            value /= np.sqrt((own[u] * quality[r] + excess[u]) / mean)
             for c in range(kinds):
-                f = p[c] + (1 - wandering[c]) * white
                 e = value - predicted[c]
-                predicted[c] = rho[c] * (predicted[c] + p[c] / f * e)
-                squares[c] += e * e / f
-                product[c] *= f
-                p[c] = rho[c] * rho[c] * (1 - p[c] / f) * p[c] + wandering[c]
-            since += 1
-            # the logarithm of a product now and then is cheaper than one of each factor
-            if since == 8:
-                since = 0
-                for c in range(kinds):
-                    determinant[c] += np.log(product[c])
-                    product[c] = 1.0
-        for c in range(kinds):
-            determinant[c] += np.log(product[c])
-            deviance[s, c] = determinant[c]
-            if number:
-                deviance[s, c] += number * np.log(squares[c] / number + FLOOR * FLOOR)
+                predicted[c] = pull[t, c] * e + pull[runs, c] * predicted[c]
+                total[c] += e * e * weight[t, c]
+            t += 1
+        squares[s] = total
 
 
 @compiled()
-def isolated(y: Array, offset: Array, own: Array, quality: Array, times: float, excess: Array) -> int:
-    """Make NaN what stands out from both neighbours, and find the variance beyond the stated one, of each unit.
+def gains(rho: Array, wandering: Array, pull: Array, weight: Array, determinant: Array) -> None:
+    """Set what Kalman's filter does in noise of each kind whose white part is the same in all runs.
+
+    ``pull`` (run + 1, kind) is by what an innovation moves the next prediction, its last row the correlation;
+    ``weight`` the inverse variance of an innovation; ``determinant`` the log determinant of so many runs.
+    """
+    runs = pull.shape[0] - 1
+    for c in range(rho.size):
+        p = wandering[c] / (1 - rho[c] * rho[c])
+        determinant[0, c] = 0.0
+        for t in range(runs):
+            f = p + 1 - wandering[c]
+            k = p / f
+            pull[t, c] = rho[c] * k
+            weight[t, c] = 1 / f
+            determinant[t + 1, c] = determinant[t, c] + np.log(f)
+            p = rho[c] * rho[c] * (1 - k) * p + wandering[c]
+        pull[runs, c] = rho[c]
+        weight[runs, c] = 0.0
+
+
+@compiled()
+def isolated(y: Array, offset: Array, own: Array, quality: Array, rows: Array, times: float, excess: Array) -> int:
+    """Make NaN what stands out from both neighbours, and find the variance beyond the stated one, of chosen units.
 
     Both from differences of runs that follow each other, which steps and drifts hardly touch: a value goes that is
     off from the one before and the one after, to the same side, by ``times`` the standard deviation of differences.
     Returns the number of values made NaN.
     """
-    units, runs = y.shape
+    runs = y.shape[1]
     where = np.empty(runs, np.int64)
     step, size, known = np.empty(runs), np.empty(runs), np.empty(runs)
     lost = 0
-    for u in range(units):
+    for u in rows:
         number = 0
         for r in range(runs):
             if y[u, r] == y[u, r]:
