@@ -51,7 +51,7 @@ default_role = "autolink"
 nitpicky = True
 nitpick_ignore_regex = [
     # `name` in a docstring links to what can be imported; not every such object has a page of its own
-    ("py:obj", r"flatnorm_xr\.(decompose|model|simulate|camera|show|measure)\..*"),
+    ("py:obj", r"flatnorm_xr\.(archive|decompose|model|simulate|camera|show|measure)\..*"),
     ("py:class", r"flatnorm_xr\.lsst\.logged\..*"),  # the base of the tasks says nothing to those who use them
     # the middleware's own pages, and Python's, are on the network
     ("py:.*", r"lsst\..*"),
