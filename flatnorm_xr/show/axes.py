@@ -9,6 +9,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from flatnorm_xr.errors import FlatnormError
+from flatnorm_xr.model.schema import units_of
 from flatnorm_xr.show.looks import MMAG_PER_PERCENT
 from flatnorm_xr.show.texts import shown
 
@@ -188,7 +189,7 @@ def time_axis(axes: Axes, label: str) -> None:
 
 def axis_label(array: xr.DataArray) -> str:
     """Long name and units."""
-    name, units = array.attrs.get("long_name", array.name), array.attrs.get("units")
+    name, units = array.attrs.get("long_name", array.name), units_of(array)
     return plain(f"{name} [{units}]" if units and units != "1" else name)
 
 
