@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from flatnorm_xr.archive.trend.noise import best_noise, priced
 from flatnorm_xr.archive.trend.regression import Problem, fit, p_value
+from flatnorm_xr.archive.trend.whitened import FLOOR
 
 __all__ = ["Changes", "find_changes"]
 
@@ -23,6 +24,9 @@ _PATIENCE = 3
 
 _ROUNDS = 30
 
+_PROBABILITY = 0.95
+"""Of the times between which a change is said to have been."""
+
 
 @dataclass(frozen=True)
 class Changes:
@@ -32,6 +36,8 @@ class Changes:
     """(series, step): first run after each, -1 for none."""
     p: Array
     """(series, step), times the number of tests, at most 1; NaN for none."""
+    span: Array
+    """(series, step, 2): earliest and latest first run after each that go with the data, 95 % of the time."""
     kind: Array
     """(series), of noise."""
 
@@ -132,7 +138,7 @@ def _prune(problem: Problem, rows: Array, best: _State, alpha: float, tests: flo
     bare = np.flatnonzero((best.steps >= 0).any(axis=1) & (steps < 0).all(axis=1))
     if bare.size:
         kind[bare] = best_noise(problem, rows[bare], tried=best.kind[bare]).kind
-    return Changes(steps, p, kind)
+    return Changes(steps, p, _spans(problem, rows, steps, kind), kind)
 
 
 def _leave_out_each(problem: Problem, rows: Array, steps: Array, kind: Array) -> tuple[Array, Array, Array]:
@@ -152,6 +158,26 @@ def _leave_out_each(problem: Problem, rows: Array, steps: Array, kind: Array) ->
     p[s, k] = p_value(t, dof)
     place[s, k] = again.place
     return p, place, with_all.kind
+
+
+def _spans(problem: Problem, rows: Array, steps: Array, kind: Array) -> Array:
+    """Earliest and latest place of each step, with the others where they are, that the likelihood does not exclude.
+
+    References
+    ----------
+    Hansen 2000, Econometrica 68, 575: the likelihood ratio of a wrong place exceeds -2 ln(1 - sqrt(p)) with a
+    probability of 1 - p.
+    """
+    span = np.full((*steps.shape, 2), -1)
+    for s, k in zip(*np.nonzero(steps >= 0), strict=True):
+        without = steps[s : s + 1].copy()
+        without[0, k] = -1
+        profile = np.empty((1, problem.y.shape[1]))
+        found = fit(problem, rows[s : s + 1], steps=without, kind=kind[s], scan=True, profile=profile)
+        noise = max((found.squares - found.taken_off)[0] / max(found.dof[0] - 1, 1), 0.0) + FLOOR**2
+        near = np.flatnonzero(found.taken_off[0] - profile[0] <= -2 * np.log(1 - np.sqrt(_PROBABILITY)) * noise)
+        span[s, k] = min(near[0], steps[s, k]), max(near[-1], steps[s, k])
+    return span
 
 
 def _deviance_with(problem: Problem, rows: Array, steps: Array, kind: Array) -> Array:

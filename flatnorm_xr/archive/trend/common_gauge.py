@@ -138,8 +138,8 @@ def named_offsets(y: Array, member: Array) -> Array:
     return np.asarray(np.log(np.exp(y[member]).mean(axis=0)))
 
 
-def common_errors(history: History, gauge: GaugeSet) -> Array | None:
-    """Find the standard error of ln G in the common gauge, (run, unit); None where the history states no errors.
+def common_errors(history: History, gauge: GaugeSet, rows: Array) -> Array | None:
+    """Find the standard error of ln G in the common gauge, (run, row); None where the history states no errors.
 
     With a the share of each unit in the offset of a run, and units independent, ``Var(g_i - sum a_j g_j)`` is
     ``s_i^2 (1 - 2 a_i) + sum a_j^2 s_j^2``. Where the history holds ``G_own_variance`` (run, unit dims) and
@@ -150,6 +150,8 @@ def common_errors(history: History, gauge: GaugeSet) -> Array | None:
     ----------
     history : History
     gauge : GaugeSet
+    rows : array of int
+        Units whose errors are asked for.
 
     Notes
     -----
@@ -160,38 +162,28 @@ def common_errors(history: History, gauge: GaugeSet) -> Array | None:
     factors = "G_own_variance" in ds and "G_shared" in ds
     if not factors and "G_stderr" not in ds:
         return None
-    found = np.empty((history.y.shape[1], history.y.shape[0]))
+    found = np.empty((history.y.shape[1], rows.size))
     for first in range(0, found.shape[0], _BLOCK):
         some = slice(first, first + _BLOCK)
-        y = history.y[:, some].T
-        share = _shares(y, gauge)
-        own = history.of_runs("G_own_variance", some) if factors else _relative_variance(history, some, y)
-        own[~np.isfinite(y)] = np.nan
-        known = np.isfinite(own)
-        typical = _mean(np.where((share > 0) & known, own, 0.0), (share > 0) & known)
-        filled = np.where(known, own, typical[:, np.newaxis])
-        variance = own * (1 - 2 * share) + (share**2 * filled).sum(axis=1, keepdims=True)
+        G = np.where(np.isfinite(history.y[:, some].T), history.of_runs("G", some), np.nan)
+        own = history.of_runs("G_own_variance", some) if factors else (history.of_runs("G_stderr", some) / G) ** 2
+        own = np.where(np.isfinite(own) & np.isfinite(G), own, np.nan)
+        share = _shares(G, gauge)
+        inside = (share > 0) & np.isfinite(own)
+        typical = np.where(inside, own, 0.0).sum(axis=1) / np.maximum(inside.sum(axis=1), 1)
+        of_offset = (share**2 * np.where(inside, own, typical[:, np.newaxis])).sum(axis=1)
+        variance = own[:, rows] * (1 - 2 * share[:, rows]) + of_offset[:, np.newaxis]
         if factors:
             shared = np.nan_to_num(history.of_runs("G_shared", some))
             pulled = np.einsum("ru,ruk->rk", share, shared)
-            variance += ((shared - pulled[:, np.newaxis, :]) ** 2).sum(axis=2)
+            variance += ((shared[:, rows] - pulled[:, np.newaxis, :]) ** 2).sum(axis=2)
         found[some] = np.sqrt(np.maximum(variance, 0.0))
     return found
 
 
-def _relative_variance(history: History, some: slice, y: Array) -> Array:
-    relative: Array = history.of_runs("G_stderr", some) * np.exp(-y)
-    return np.where(np.isfinite(relative) & (relative >= 0), relative, np.nan) ** 2
-
-
-def _mean(values: Array, among: Array) -> Array:
-    return np.asarray(values.sum(axis=1) / np.maximum(among.sum(axis=1), 1))
-
-
-def _shares(y: Array, gauge: GaugeSet) -> Array:
+def _shares(G: Array, gauge: GaugeSet) -> Array:
     """Share of each unit in the offset, (run, unit)."""
-    in_it = gauge.member & np.isfinite(y)
-    share = np.where(in_it, np.exp(y) if gauge.named else 1.0, 0.0)
+    share = np.where(gauge.member & np.isfinite(G), G if gauge.named else 1.0, 0.0)
     return np.asarray(share / np.maximum(share.sum(axis=1, keepdims=True), np.finfo(float).tiny))
 
 

@@ -42,6 +42,12 @@ _LEAST = 1e-9
 _SAMPLE = 128
 """Units, and runs, from which it is found how the stated errors change."""
 
+_ENOUGH, _FEWEST_ASKED = 60_000, 24
+"""Cells, and units, from which it is found how the noise of the typical unit goes from run to run."""
+
+_BLOCK = 64
+"""Runs that are read at once."""
+
 
 @dataclass(frozen=True)
 class Followed:
@@ -65,6 +71,8 @@ class Followed:
     size: Array
     size_stderr: Array
     step_p: Array
+    span: Array
+    """(series, step, 2): first runs after a step, earliest and latest, that go with the data."""
 
 
 @dataclass(frozen=True)
@@ -97,24 +105,34 @@ def follow_units(
         Chance of any false change.
     """
     y = history.y
-    offset = named_offsets(y, gauge.member) if gauge.named else common_offsets(y, gauge.member)
     whole = not gauge.named and (rows.size == y.shape[0] or y.size <= _SMALL)
-    fitted_rows = np.arange(y.shape[0]) if whole else rows
+    asked = _asked(gauge, y.shape[1])
+    taken = np.arange(y.shape[0]) if whole else np.union1d(rows, asked)
+    series = taken if whole else np.searchsorted(taken, rows)
+    asked = np.searchsorted(taken, asked)
     design, scales, known = _design(history, along)
     own, quality = _stated(history, gauge)
-    problem = Problem(np.where(known, y, np.nan), offset, own, quality, np.empty(y.shape[0]), design)
-    tests = float(np.maximum(np.isfinite(problem.y[rows]).sum(axis=1) - 2 * SIDE + 1, 1).sum())
-    last = _fit_round(problem, fitted_rows, gauge.member, alpha, tests)
+    offset = named_offsets(y, gauge.member) if gauge.named else common_offsets(y, gauge.member)
+    problem = Problem(np.where(known, y[taken], np.nan), offset, own[taken], quality, np.empty(taken.size), design)
+    mine = y if rows.size == y.shape[0] else y[rows]
+    tests = float(np.maximum((np.isfinite(mine) & known).sum(axis=1) - 2 * SIDE + 1, 1).sum())
+    last = _fit_round(problem, series, asked, alpha, tests)
     rounds = _ROUNDS if y.size <= _SMALL else _ROUNDS_OF_MANY
     for _ in range(rounds - 1 if whole else 0):
         left = offsets_beside(y, fitted_values(problem, last.fitted.beta, last.changes.steps), gauge.member)
         moved = np.sqrt(np.mean((left - last.problem.offset) ** 2))
         if not moved > _SETTLED * np.nanmedian(np.sqrt(last.fitted.noise)):
             break
-        last = _fit_round(replace(problem, offset=left), fitted_rows, gauge.member, alpha, tests)
+        last = _fit_round(replace(problem, offset=left), series, asked, alpha, tests)
     steady = _typical(last.fitted, gauge, design.shape[0]) if whole else _Typical.unknown(design.shape[0])
-    chosen = rows if whole else np.arange(rows.size)
-    return _in_units(history, gauge, last, steady, chosen, scales, known)
+    found = _in_units(_of_series(last, rows) if whole else last, mine, gauge, rows, steady, scales, known)
+    normalisation = _normalisation(history, gauge.member, found.offset)
+    return replace(found, offset=found.offset + normalisation, model=found.model - normalisation)
+
+
+def _asked(gauge: GaugeSet, runs: int) -> Array:
+    """Units that are asked what noise is usual: enough of them, and no more."""
+    return spread_out(np.flatnonzero(gauge.member), int(np.clip(_ENOUGH // runs, _FEWEST_ASKED, _SAMPLE)))
 
 
 def _design(history: History, along: Mapping[str, Array]) -> tuple[Array, Array, Array]:
@@ -161,13 +179,13 @@ def _median(values: Array, *, axis: int) -> Array:
     return np.where(known, np.nanmedian(filled, axis=axis) if filled.size else np.nan, np.nan)
 
 
-def _fit_round(problem: Problem, rows: Array, member: Array, alpha: float, tests: float) -> _Round:
-    asked = spread_out(np.flatnonzero(member), _SAMPLE)
+def _fit_round(problem: Problem, rows: Array, asked: Array, alpha: float, tests: float) -> _Round:
     prepared = np.union1d(rows, asked)
     isolated(problem.y, problem.offset, problem.own, problem.quality, prepared, _ISOLATED, problem.excess)
     problem = replace(problem, usual=usual_noise(problem, asked))
     changes = find_changes(problem, rows, alpha=alpha, tests=tests)
-    return _Round(problem, rows, changes, fit(problem, rows, steps=changes.steps, kind=changes.kind))
+    fitted = fit(problem, rows, steps=changes.steps, kind=changes.kind)
+    return _Round(problem, rows, changes, fitted)
 
 
 @dataclass(frozen=True)
@@ -210,23 +228,21 @@ def _location(values: Array) -> tuple[float, Array]:
 
 
 def _in_units(
-    history: History, gauge: GaugeSet, last: _Round, steady: _Typical, chosen: Array, scales: Array, known: Array
+    last: _Round, y: Array, gauge: GaugeSet, units: Array, steady: _Typical, scales: Array, known: Array
 ) -> Followed:
-    """Put what was found in the units of the coordinates, of the series that were asked for."""
-    last = _of_series(last, chosen)
+    """Put what was found of some units, (series), in the units of the coordinates; ``y`` is their ln G."""
     fitted, steps, columns = last.fitted, last.changes.steps, scales.size
     enough = (fitted.number >= FEWEST_RUNS)[:, np.newaxis]
     beta = np.where(enough, fitted.beta, np.nan)
     beta[:, :columns] -= steady.value
     offset = last.problem.offset + steady.value @ last.problem.design
-    model = _model(history, last, beta, offset, known)
-    share = np.where(gauge.member & (not gauge.named), 1 / max(int(gauge.member.sum()), 1), 0.0)
-    stderr, step_stderr = _errors(last, steady, share, columns)
+    model = _model(last, y, beta, offset, known)
+    share = np.where(gauge.member & (not gauge.named), 1 / max(int(gauge.member.sum()), 1), 0.0)[units]
+    stderr, step_stderr = _errors(last, steady, units, share, columns)
     dof = np.where(enough[:, 0], fitted.dof, 0)
-    normalisation = _normalisation(history.y, gauge.member, offset)
     return Followed(
-        offset=offset + normalisation,
-        model=model - normalisation,
+        offset=offset,
+        model=model,
         beta=beta[:, :columns] / scales,
         stderr=np.where(enough, stderr / scales, np.nan),
         p=p_value(beta[:, :columns] / np.where(stderr > 0, stderr, np.nan), dof[:, np.newaxis]),
@@ -237,6 +253,7 @@ def _in_units(
         size=np.where(steps >= 0, beta[:, columns:], np.nan),
         size_stderr=np.where(steps >= 0, step_stderr, np.nan),
         step_p=last.changes.p,
+        span=last.changes.span,
     )
 
 
@@ -246,29 +263,29 @@ def _of_series(last: _Round, chosen: Array) -> _Round:
     return _Round(last.problem, last.rows[chosen], Changes(**changes), last.fitted.of(chosen))
 
 
-def _errors(last: _Round, steady: _Typical, share: Array, columns: int) -> tuple[Array, Array]:
+def _errors(last: _Round, steady: _Typical, units: Array, share: Array, columns: int) -> tuple[Array, Array]:
     """Find standard errors of coefficients and steps beside the gauge.
 
     The noise of a unit was found beside offsets of which the unit has a share a. Its own noise has 1/(1-a) of that
     variance, and that of a step beside the other units, which have none, 1/(1-a)^2.
     """
     variance = last.fitted.variance * last.fitted.noise[:, np.newaxis]
-    apart = np.maximum(1 - share[last.rows], _LEAST)[:, np.newaxis]
+    apart = np.maximum(1 - share, _LEAST)[:, np.newaxis]
     own = variance[:, :columns] / apart
     if steady.own_variance.size:
-        mine = steady.share[last.rows]
+        mine = steady.share[units]
         own = own * (1 - 2 * mine) + (steady.share**2 * np.nan_to_num(steady.own_variance)).sum(axis=0)
     return np.sqrt(np.maximum(own, 0.0)), np.sqrt(variance[:, columns:]) / apart
 
 
-def _model(history: History, last: _Round, beta: Array, offset: Array, known: Array) -> Array:
+def _model(last: _Round, y: Array, beta: Array, offset: Array, known: Array) -> Array:
     """Find ln G of the model beside the offsets, a constant where runs are too few, NaN outside a unit's time."""
     model = fitted_values(last.problem, beta, last.changes.steps)
     runs = np.arange(model.shape[1])
-    for s, row in enumerate(last.rows):
-        there = np.flatnonzero(np.isfinite(history.y[row]))
+    for s in range(len(model)):
+        there = np.flatnonzero(np.isfinite(y[s]))
         if last.fitted.number[s] < FEWEST_RUNS:
-            model[s] = np.median((history.y[row] - offset)[there]) if there.size else np.nan
+            model[s] = np.median((y[s] - offset)[there]) if there.size else np.nan
         if there.size:
             model[s, (runs < there[0]) | (runs > there[-1])] = np.nan
     model[:, ~known] = np.nan
@@ -295,7 +312,12 @@ def _noise_factor(last: _Round) -> Array:
     return factor
 
 
-def _normalisation(y: Array, member: Array, offset: Array) -> float:
+def _normalisation(history: History, member: Array, offset: Array) -> float:
     """Logarithm of the mean over runs and members of G beside the offsets."""
-    means = [np.nanmean(np.exp(y[row] - offset)) for row in np.flatnonzero(member)]
-    return float(np.log(np.mean(means)))
+    total, number = np.zeros((2, member.size))
+    for first in range(0, offset.size, _BLOCK):
+        some = slice(first, first + _BLOCK)
+        there = np.isfinite(history.y[:, some]).T
+        total += np.where(there, history.of_runs("G", some) * np.exp(-offset[some])[:, np.newaxis], 0.0).sum(axis=0)
+        number += there.sum(axis=0)
+    return float(np.log(np.mean(total[member] / number[member])))

@@ -75,7 +75,9 @@ def follow(
         ``response_NAME_p_holm``, and ``correlation_NAME``, the partial correlation beside all other terms.
 
         Along ``change``, most significant first: ``change_detector``, ``change_amplifier``, ``change_run`` and
-        ``change_time`` of the first run after it, ``change_last_before``, ``change_size``, ``change_size_stderr`` (ln
+        ``change_time`` of the first run after it where it fits best, ``change_last_before``, the time of the unit's
+        run before that; ``change_earliest`` and ``change_latest``, between which it was with a probability of 95 %;
+        ``change_size``, ``change_size_stderr`` (ln
         of G after over before), and ``change_p``, adjusted for the number of units and places.
 
         NaN where there are fewer than 4 runs or they do not tell: drifts without times that differ, a response to
@@ -119,7 +121,7 @@ def follow(
     along = covariates(table, against, caller="follow")
     members = gauge_set(table, gauge, caller="follow")
     followed = follow_units(table, members, rows, along, alpha=float(alpha))
-    stderr = common_errors(table, members)
+    stderr = common_errors(table, members, rows)
     found = _arrays(table, chosen, rows, followed, members.member, stderr)
     found |= _of_terms(chosen, table.dims, followed, list(along))
     found |= _of_changes(table, rows, followed)
@@ -148,7 +150,7 @@ def _arrays(
     G = np.exp(table.y[rows].T - followed.offset[:, np.newaxis])
     found = {"G": along_run(G, "relative response in the common gauge")}
     if stderr is not None:
-        found["G_stderr"] = along_run(G * stderr[:, rows], "standard error of G in the common gauge")
+        found["G_stderr"] = along_run(G * stderr, "standard error of G in the common gauge")
     found["model"] = along_run(np.exp(followed.model.T), "what drift, responses and changes make of G")
     offset_attrs = {"units": "1", "long_name": "ln of what G of the run was divided by"}
     found["gauge_offset"] = xr.Variable("run", followed.offset, offset_attrs)
@@ -193,7 +195,7 @@ def _of_changes(table: History, rows: Array, followed: Followed) -> dict[str, xr
     order = np.lexsort((-np.abs(size / stderr), p))
     s, k, p, size, stderr = s[order], k[order], p[order], size[order], stderr[order]
     after = followed.steps[s, k]
-    before = [int(np.flatnonzero(np.isfinite(table.y[row, :run]))[-1]) for row, run in zip(rows[s], after, strict=True)]
+    first, latest = followed.span[s, k].T
     ds = table.dataset
     places = np.unravel_index(rows[s], table.shape)
     found = {
@@ -203,7 +205,13 @@ def _of_changes(table: History, rows: Array, followed: Followed) -> dict[str, xr
     time = ds["time"].values
     more = {
         "change_time": (time[after], "time of the first run after the change", ""),
-        "change_last_before": (time[np.array(before, dtype=int)], "time of the unit's last run before the change", ""),
+        "change_last_before": (
+            time[_before(table.y, rows[s], after)],
+            "time of the unit's last run before the change",
+            "",
+        ),
+        "change_earliest": (time[_before(table.y, rows[s], first)], "time of the last run before it can have been", ""),
+        "change_latest": (time[latest], "time of the first run after it must have been", ""),
         "change_run": (ds["run"].values[after], "first run after the change", ""),
         "change_size": (size, "ln of G after over before", "1"),
         "change_size_stderr": (stderr, "standard error of change_size", "1"),
@@ -213,3 +221,9 @@ def _of_changes(table: History, rows: Array, followed: Followed) -> dict[str, xr
         attrs = {"long_name": long_name} | ({"units": unit} if unit else {})
         found[name] = xr.Variable("change", values, attrs)
     return found
+
+
+def _before(y: Array, rows: Array, runs: Array) -> Array:
+    """Last run of a unit before another, for each pair."""
+    last = [np.flatnonzero(np.isfinite(y[row, :run]))[-1] for row, run in zip(rows, runs, strict=True)]
+    return np.array(last, dtype=int)

@@ -130,7 +130,8 @@ def _likeliest_of(problem: Problem, rows: Array, fitted: Fitted, steps: Array, k
     kinds = np.union1d(kinds, problem.usual)
     runs = problem.y.shape[1]
     pull, weight, determinant = np.empty((3, runs + 1, kinds.size))
-    gains(*np.ascontiguousarray(KINDS[kinds].T), pull, weight, determinant)
+    rho, wandering = np.ascontiguousarray(KINDS[kinds].T)
+    gains(rho, wandering, pull, weight, determinant)
     squares = np.empty((rows.size, kinds.size))
     noise_squares(
         problem.y,

@@ -117,7 +117,13 @@ class Fitted:
 
 
 def fit(
-    problem: Problem, rows: Array, *, steps: Array = NO_STEPS, kind: Array | int = WHITE, scan: bool = False
+    problem: Problem,
+    rows: Array,
+    *,
+    steps: Array = NO_STEPS,
+    kind: Array | int = WHITE,
+    scan: bool = False,
+    profile: Array | None = None,
 ) -> Fitted:
     """Fit the series of some units.
 
@@ -132,6 +138,8 @@ def fit(
         Of noise, one of `KINDS`.
     scan : bool
         Whether to look for a further step.
+    profile : array, (series, run), optional
+        Set to what such a step takes off the squares by place, NaN where there may be none.
     """
     rows = np.ascontiguousarray(rows, dtype=np.int64)
     steps = as_steps(steps, rows.size)
@@ -155,6 +163,7 @@ def fit(
         variance,
         figures,
         place,
+        np.empty((0, 0)) if profile is None else profile,
     )
     number, columns, squares, determinant, information, taken_off = figures.T
     return Fitted(beta, variance, number, columns, squares, determinant, information, taken_off, place)

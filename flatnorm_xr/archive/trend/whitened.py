@@ -92,11 +92,12 @@ def _solve(a: Array, right: Array, columns: int, beta: Array, variance: Array) -
 
 @compiled()
 def _scan(
-    z: Array, beta: Array, a: Array, columns: int, gain: Array, spread: Array, rho: float, taken: Array
+    z: Array, beta: Array, a: Array, columns: int, gain: Array, spread: Array, rho: float, taken: Array, profile: Array
 ) -> tuple[float, int]:
     """Find the place where a step would take most from the sum of squares, and how much, beside all other columns.
 
-    ``z`` holds the whitened columns and, last, the whitened series; ``taken`` is true where a step may not begin.
+    ``z`` holds the whitened columns and, last, the whitened series; ``taken`` is true where a step may not begin;
+    ``profile`` is set to what a step takes at each place where it may.
     """
     runs = z.shape[1]
     inner = np.zeros(columns + 1)
@@ -134,6 +135,7 @@ def _scan(
             left -= work[i] * work[i]
         if left > TOLERANCE * alpha:
             taken_off = inner[columns] ** 2 / left
+            profile[t] = taken_off
             if taken_off > best:
                 best, place = taken_off, t
     return best, place
@@ -156,6 +158,7 @@ def fit_series(
     variance: Array,
     figures: Array,
     place: Array,
+    profile: Array,
 ) -> None:
     """Fit ``y - offset`` of chosen units by the columns of the design and steps, and scan for one step more.
 
@@ -182,6 +185,8 @@ def fit_series(
         matrix, what the best step takes off.
     place : (series)
         Out: first run after that step, -1 for none.
+    profile : (series, run) or empty
+        Out: what a step takes off whose first run after is this one; NaN where there may be none.
     """
     fixed, runs = design.shape
     most = fixed + steps.shape[1]
@@ -189,7 +194,7 @@ def fit_series(
     where = np.empty(runs, np.int64)
     white = np.empty(runs)
     gain, spread = np.empty(runs), np.empty(runs)
-    taken = np.empty(runs, np.bool_)
+    taken, gained = np.empty(runs, np.bool_), np.empty(runs)
     a = np.empty((most, most))
     right = np.empty(most)
     order = np.empty(most, np.int64)
@@ -205,6 +210,8 @@ def fit_series(
         figures[s] = 0.0
         figures[s, 0] = number
         place[s] = -1
+        if profile.size:
+            profile[s] = np.nan
         if number == 0:
             continue
         columns = fixed
@@ -260,8 +267,12 @@ def fit_series(
                 first += 1
             for t in range(max(first - SIDE + 1, 0), min(first + SIDE, number)):
                 taken[t] = True
-        figures[s, 5], best = _scan(whitened, found, a, columns, gain, spread, rho[s], taken[:number])
+        gained[:] = np.nan
+        figures[s, 5], best = _scan(whitened, found, a, columns, gain, spread, rho[s], taken[:number], gained)
         place[s] = where[best] if best >= 0 else -1
+        if profile.size:
+            for t in range(number):
+                profile[s, where[t]] = gained[t]
 
 
 @compiled(reorder=True)
