@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from flatnorm_xr.show.axes import Rows, by_amplifier, rows_of, table
 from flatnorm_xr.show.texts import shown
 
-__all__ = ["Change", "Followed", "is_comparison", "is_trend"]
+__all__ = ["Change", "Followed", "Response", "is_comparison", "is_trend"]
 
 Array = NDArray[np.float64]
 
@@ -47,6 +47,30 @@ class Change:
     """ln of the response after over that before."""
     error: float
     p: float
+
+
+@dataclass(frozen=True)
+class Response:
+    """How the units respond to something that is known of each run; (units)."""
+
+    name: str
+    units: str
+    """Of what they respond to; "" where it has none."""
+    size: Array
+    """Change of ln G for one of these."""
+    error: Array
+    p: Array
+    """Probability of such a response by chance, after all units were looked at."""
+    correlation: Array
+    """Partial correlation, beside drift and changes."""
+    significant: NDArray[np.bool_]
+    swing: float
+    """Two standard deviations of what they respond to."""
+
+    @property
+    def per(self) -> str:
+        """What the size is per."""
+        return f"{self.units} of {self.name}" if self.units else self.name
 
 
 @dataclass(frozen=True)
@@ -158,6 +182,23 @@ class Followed:
         return significant
 
     @cached_property
+    def responses(self) -> list[Response]:
+        """Responses to the coordinates along run that G was held against."""
+        names = [name.strip() for name in str(self.trend.attrs.get("against", "")).split(",")]
+        return [self._response(name) for name in names if f"response_{name}" in self.trend]
+
+    def _response(self, name: str) -> Response:
+        size, error, p = (self.of_units(f"response_{name}{what}") for what in ("", "_stderr", "_p_holm"))
+        coordinate = self.trend.coords.get(name)
+        values = np.array([]) if coordinate is None else np.atleast_1d(coordinate.values).astype(float)
+        known = values[np.isfinite(values)]
+        units = "" if coordinate is None else shown(coordinate.attrs.get("units", ""), longest=40)
+        significant = np.isfinite(size) & (p < self.alpha)
+        swing = 2 * float(known.std()) if known.size else 0.0
+        words = shown(name, longest=40), "" if units == "1" else units
+        return Response(*words, size, error, p, self.of_units(f"correlation_{name}"), significant, swing)
+
+    @cached_property
     def changes(self) -> list[Change]:
         """Changes of the units and runs that are there, the most significant first."""
         trend, place = self.trend, self._places
@@ -181,8 +222,10 @@ class Followed:
 
     @cached_property
     def standing_out(self) -> list[int]:
-        """Units that changed or drift significantly, the largest effect over all years first."""
+        """Units that change, drift or respond significantly, the largest effect over all years first."""
         size = np.where(self.drifts, np.abs(np.nan_to_num(self.drift)) * self.years, 0.0)
+        for response in self.responses:
+            size = np.maximum(size, np.where(response.significant, np.abs(response.size) * response.swing, 0.0))
         for change in self.changes:
             size[change.unit] = max(size[change.unit], abs(change.size))
         order = np.argsort(-size, kind="stable")

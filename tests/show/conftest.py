@@ -137,10 +137,11 @@ def years_of_runs(
     years: float = 10.0,
     drifts: Mapping[tuple[int, int], float] | None = None,
     jumps: Sequence[Jump] = (),
+    against: Mapping[tuple[int, int], float] | None = None,
     noise: float = 2e-4,
     seed: int = 1,
 ) -> xr.Dataset:
-    """Make what `flatnorm_xr.archive.trend.follow` returns, with known drifts (per year) and jumps, by amplifiers."""
+    """Make what `follow` returns, with known drifts (per year), jumps and responses (per degree), by amplifiers."""
     rng = np.random.default_rng(seed)
     shape = (n_detectors, n_amplifiers)
     time = np.datetime64("2016-01-15T02:00:00", "ns") + (np.linspace(0, years, n_runs) * YEAR).astype("m8[ns]")
@@ -151,7 +152,11 @@ def years_of_runs(
     change = np.zeros((n_runs, *shape))
     for unit, run, size in jumps:
         change[(slice(run, None), *unit)] += size
-    level = rng.normal(0, 0.05, shape) + rate * since[:, None, None] + change
+    temperature = 5 + 8 * np.sin(2 * np.pi * since)
+    slope = np.zeros(shape)
+    for unit, size in (against or {}).items():
+        slope[unit] = size
+    level = rng.normal(0, 0.05, shape) + rate * since[:, None, None] + change + slope * temperature[:, None, None]
     found = level + noise * rng.normal(size=level.shape)
     dims = ("detector", "amplifier")
     spread = float(np.sqrt((since - since.mean()) @ (since - since.mean()))) or np.nan
@@ -159,7 +164,7 @@ def years_of_runs(
     at = np.array([run for _, run, _ in order], dtype=int)
     ids = np.array([f"{k:08x}" for k in rng.integers(0, 2**32, n_runs)], dtype=object)
     place = np.arange(n_detectors)
-    return xr.Dataset(
+    found_ds = xr.Dataset(
         {
             "G": (("run", *dims), np.exp(found), {"long_name": "relative response G", "units": "1"}),
             "G_stderr": (("run", *dims), noise * np.exp(found)),
@@ -178,7 +183,7 @@ def years_of_runs(
         coords={
             "run": ids,
             "time": ("run", time),
-            "temperature": ("run", 5 + 8 * np.sin(2 * np.pi * since), {"units": "degC"}),
+            "temperature": ("run", temperature, {"units": "degC"}),
             "detector": np.arange(1, n_detectors + 1),
             "amplifier": [f"C{k:02}" for k in range(n_amplifiers)],
             "detector_name": ("detector", [f"S{k + 1}" for k in range(n_detectors)]),
@@ -198,6 +203,20 @@ def years_of_runs(
             "against": "",
         },
     )
+    return found_ds if against is None else _with_responses(found_ds, slope, noise)
+
+
+def _with_responses(ds: xr.Dataset, slope: NDArray[np.float64], noise: float) -> xr.Dataset:
+    """Add what `follow` says of responses to the temperature."""
+    dims = ("detector", "amplifier")
+    error = noise / np.sqrt(ds.sizes["run"]) / float(ds.temperature.std())
+    found = {
+        "response_temperature": (dims, slope),
+        "response_temperature_stderr": (dims, np.full(slope.shape, error)),
+        "response_temperature_p_holm": (dims, np.where(slope, 1e-9, 1.0)),
+        "correlation_temperature": (dims, np.where(slope, 0.98, 0.0)),
+    }
+    return ds.assign(found).assign_attrs(against="temperature")
 
 
 def two_runs(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -45,9 +46,7 @@ def test_units_that_changed_or_drift_are_named_with_what_they_did_and_all_others
     assert list(drawn.points) == ["1/C01", "4/C03", "2/C02", "6/C00", "5/C00"]
     assert set(drawn.changes) == {"2/C02", "5/C00"}
     assert drawn.lines is drawn.beyond is None
-    assert title().startswith(
-        "simulated, r, 120 runs, 24 amplifiers, of which 5 change or drift; common gauge: mean ln G"
-    )
+    assert title().startswith("simulated, r, 120 runs, 24 amplifiers, of which 5 stand out; common gauge: mean ln G")
     assert "5/C00: +0.3 % on 2017-09-19, +0.2 % on 2023-08-08" in words()
     assert words()[-2:] == ["19 other amplifiers, all", "16 to 84 % of them"]
     times = [text for text in words() if text.startswith("1/C01")]
@@ -110,6 +109,17 @@ def test_a_drift_that_is_significant_says_so_by_its_size(trend: xr.Dataset) -> N
     assert words()[1] == f"drift {100 * drift:+.5f} ± {100 * error:.5f} % a year (+1.1 mmag)"
 
 
+def test_a_unit_that_follows_the_temperature_stands_out(make_trend: Maker) -> None:
+    ds = make_trend(against={(2, 3): 2e-4})
+    drawn = plots.trend(ds)
+    assert list(drawn.points) == ["3/C03"]
+    assert "3/C03: +0.02 % per degC of temperature" in words()
+    plots.trend(ds, detector=3, amplifier="C03")
+    assert re.search(r"not significant; \+0\.02000 ± 0\.0003\d % per degC of temperature$", words()[1])
+    plots.trend(ds, detector=1, amplifier="C00")
+    assert words()[1].endswith("per degC of temperature, not significant")
+
+
 def test_few_units_have_a_colour_each_whatever_they_did(trend: xr.Dataset) -> None:
     drawn = plots.trend(trend, detector=5)
     assert list(drawn.points) == ["5/C00", "5/C01", "5/C02", "5/C03"]
@@ -125,7 +135,7 @@ def test_more_that_changed_than_can_be_named_are_lines_and_many_more_a_band(make
     assert list(drawn.points) == ["10/C00", "9/C00", "8/C00"]
     assert drawn.lines is not None
     assert len(drawn.lines.get_paths()) == 7
-    assert "7 more amplifiers that change or drift" in words()
+    assert "7 more amplifiers that stand out" in words()
     assert "30 other amplifiers, all" in words()
     many = make_trend(n_detectors=20, drifts={(k, a): 1e-3 for k in range(20) for a in range(4)})
     drawn = plots.trend(many)
@@ -152,7 +162,7 @@ def test_runs_that_lack_a_unit_have_no_point_and_units_never_measured_are_counte
     ds.G[:, 5, 3] = np.nan
     drawn = plots.trend(ds)
     assert values(drawn.points["1/C01"]).size == 90
-    assert "23 amplifiers, of which 5 change or drift, 1 never measured" in title()
+    assert "23 amplifiers, of which 5 stand out, 1 never measured" in title()
     with pytest.raises(fx.FlatnormError, match=r"^plot\.trend: no run has measured 6/C03; choose other units$"):
         plots.trend(ds, detector=6, amplifier="C03")
 
@@ -187,7 +197,7 @@ def test_detectors_without_amplifiers_are_units(trend: xr.Dataset) -> None:
     assert set(names) <= set(whole.variables)
     drawn = plots.trend(whole.sel(change=trend.change_amplifier.values == "C00"))
     assert list(drawn.points) == ["1", "2", "3", "4", "5", "6"]  # no more than can be named
-    assert "6 detectors, of which 2 change or drift" in title()
+    assert "6 detectors, of which 2 stand out" in title()
     assert list(plots.trend(whole, detector=5).points) == ["5"]
     with pytest.raises(fx.FlatnormError, match=r"^plot\.trend: the trend has no dim amplifier; leave amplifier out$"):
         plots.trend(whole, amplifier="C00")
@@ -199,7 +209,7 @@ def test_amplifiers_that_do_not_exist_are_no_units(trend: xr.Dataset) -> None:
     ds = trend.assign_coords(exists=(("detector", "amplifier"), exists))
     ds = ds.isel(change=np.flatnonzero(ds.change_detector != 2))
     plots.trend(ds)
-    assert "21 amplifiers, of which 4 change or drift" in title()
+    assert "21 amplifiers, of which 4 stand out" in title()
 
 
 def test_a_part_of_a_trend_forgets_the_changes_of_the_rest(trend: xr.Dataset) -> None:

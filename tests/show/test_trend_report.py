@@ -111,14 +111,13 @@ def test_table_of_units_has_every_unit_once_with_its_drift(trend: xr.Dataset, tm
     np.testing.assert_allclose(temperatures, trend.temperature, rtol=1e-4)
 
 
-def test_responses_to_a_covariate_have_columns_and_a_colour(trend: xr.Dataset, tmp_path: Path) -> None:
-    one = xr.full_like(trend.drift, 1e-4)
-    found = {"response_{}": one, "response_{}_stderr": one / 10, "response_{}_p_holm": one, "correlation_{}": one}
-    ds = trend.assign({name.format("temperature"): values for name, values in found.items()})
-    text = written(ds.assign_attrs(against="temperature"), tmp_path)
-    assert set(column(text, "drifts", "temperature [% per degC]")) == {"0.0100"}
+def test_responses_to_a_covariate_have_columns_a_colour_and_a_sentence(make_trend: Maker, tmp_path: Path) -> None:
+    text = written(make_trend(against={(2, 3): 2e-4}), tmp_path)
+    assert "none changed suddenly, none drift and 1 follows temperature significantly" in verdict(text)[2]
+    assert "3/C03 follows temperature" in text
+    assert column(text, "drifts", "temperature [% per degC]")[11] == "0.02000"
     colours = [variable["name"] for variable in numbers_of(text)["variables"]]
-    assert "response to temperature [%]" in colours
+    assert "response to temperature [% per degC]" in colours
     assert colours[0] == "drift [% a year]"
 
 
@@ -127,7 +126,7 @@ def test_pictures_are_of_all_units_and_of_those_that_stand_out(trend: xr.Dataset
     text = written(trend, tmp_path)
     alts = [html.unescape(alt) for alt in re.findall(r'alt="([^"]*)"', text)]
     assert len(alts) == 5
-    assert alts[0] == "Responses of 24 amplifiers over their means against time; 5 of them change or drift."
+    assert alts[0] == "Responses of 24 amplifiers over their means against time; 5 of them stand out."
     assert alts[3].startswith("Response of 2/C02 against time: -0.5000 ± 0.0040 % on 2020-03-28, drift ")
     assert text.count("data-u=") == 24
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from flatnorm_xr.errors import FlatnormError, offenders
 from flatnorm_xr.show.axes import choose_axes, mmag_axis, plain, short_label, time_axis
-from flatnorm_xr.show.followed import Change, Followed
+from flatnorm_xr.show.followed import Change, Followed, Response
 from flatnorm_xr.show.looks import COLOURS, MARKERS
 from flatnorm_xr.show.plots.legend import legend_above
 from flatnorm_xr.show.requirements import require_trend
@@ -34,7 +34,7 @@ _MOST_POINTS = 60
 """Points of each of several units: of twice as many runs, medians."""
 
 _MOST_LINES = 40
-"""Units without a colour of their own that change or drift, up to which each has a line; more are in the band."""
+"""Units without a colour of their own that stand out, up to which each has a line; more are in the band."""
 
 _DEVIATIONS = 6.0
 """Robust standard deviations about the models that are within the axis."""
@@ -52,7 +52,7 @@ class Trend(NamedTuple):
     changes: dict[str, Line2D]
     """Where a response changed, by the words of the legend; of several units, one for each of those that changed."""
     lines: LineCollection | None
-    """Models of further units that change or drift, in grey."""
+    """Models of further units that stand out, in grey."""
     bands: list[FillBetweenPolyCollection]
     """All other units: from the smallest to the largest, and 16 to 84 % of them."""
     beyond: Line2D | None
@@ -71,9 +71,9 @@ def trend(
     """Draw G in the common gauge over time, relative to each unit's mean, in per cent (right: mmag).
 
     One unit has points with error bars, the line of its model, a number at each change with its size beside the
-    picture, and its drift. Up to ``named`` units have a colour and a marker each. Of more, those that change or drift
-    significantly have, the largest first; up to 40 more of these are grey lines. All others are a band: from the
-    smallest to the largest, and darker the 16 to 84 % of them.
+    picture, and its drift. Up to ``named`` units have a colour and a marker each. Of more, those have that stand out,
+    the largest first: whose response changed, drifts, or follows what G was held against, significantly. Up to 40 more
+    of these are grey lines. All others are a band: from the smallest to the largest, and darker the 16 to 84 % of them.
 
     Parameters
     ----------
@@ -170,7 +170,9 @@ def _draw_one(axes: Axes, followed: Followed, units: Sequence[int]) -> _Drawn:
         label=words,
     )
     changes = followed.changes_of(unit)
-    model = _draw_model(axes, followed, unit, changes, color=COLOURS[1], linewidth=1.8, label=_drift(followed, unit))
+    model = _draw_model(
+        axes, followed, unit, changes, color=COLOURS[1], linewidth=1.8, label=_model_words(followed, unit)
+    )
     marks = {}
     for number, change in enumerate(changes, start=1):
         words = f"{number}: {_of_change(change)}"
@@ -192,6 +194,7 @@ def _draw_several(axes: Axes, followed: Followed, units: Sequence[int]) -> _Draw
         effects = [_short(change) for change in changes]
         if followed.drifts[unit]:
             effects.append(f"drift {sized(float(followed.drift[unit]))} a year")
+        effects += [_responding(one, unit, with_error=False) for one in followed.responses if one.significant[unit]]
         words = ": ".join([_name(followed, unit), *([", ".join(effects)] if effects else [])])
         points[name] = axes.errorbar(time, percent, linestyle="none", markersize=3.5, label=words, **_look(k))
         models |= _draw_model(axes, followed, unit, changes, color=COLOURS[k % len(COLOURS)], linewidth=1.2)
@@ -239,7 +242,7 @@ def _draw_steps(axes: Axes, followed: Followed, unit: int, changes: list[Change]
 def _draw_others(
     axes: Axes, followed: Followed, units: NDArray[np.intp]
 ) -> tuple[LineCollection | None, list[FillBetweenPolyCollection]]:
-    """Draw the units without a colour of their own: a few that change or drift as lines, the rest as two bands."""
+    """Draw the units without a colour of their own: a few that stand out as lines, the rest as two bands."""
     moving = [unit for unit in followed.standing_out if unit in set(units.tolist())]
     lines = _draw_lines(axes, followed, moving) if 0 < len(moving) <= _MOST_LINES else None
     quiet = units if lines is None else np.setdiff1d(units, moving)
@@ -263,7 +266,7 @@ def _draw_lines(axes: Axes, followed: Followed, units: Sequence[int]) -> LineCol
         return None
     days = _day_number(followed.time)
     paths = [np.column_stack([days, followed.model(unit)]) for unit in units]
-    words = f"{_number(followed, len(units), 'more ')} that change or drift"
+    words = f"{_number(followed, len(units), 'more ')} that stand out"
     lines = LineCollection(paths, colors="0.45", linewidths=0.6, zorder=1, label=words)
     axes.add_collection(lines)
     return lines
@@ -319,6 +322,19 @@ def _short(change: Change) -> str:
     return f"{sized(change.size)} on {day(change.after)}"
 
 
+def _model_words(followed: Followed, unit: int) -> str:
+    """Write what a model is made of: the drift, and each response."""
+    return "; ".join([_drift(followed, unit), *(_responding(one, unit) for one in followed.responses)])
+
+
+def _responding(response: Response, unit: int, *, with_error: bool = True) -> str:
+    size, error = float(response.size[unit]), float(response.error[unit])
+    if not np.isfinite(size):
+        return f"no response to {plain(response.name)} known"
+    chance = "" if response.significant[unit] or not with_error else ", not significant"
+    return f"{sized(size, error if with_error else np.nan)} per {plain(response.per)}{chance}"
+
+
 def _drift(followed: Followed, unit: int) -> str:
     drift, error = float(followed.drift[unit]), float(followed.drift_stderr[unit])
     if not np.isfinite(drift):
@@ -335,7 +351,7 @@ def _title(followed: Followed, units: NDArray[np.intp]) -> str:
     parts.append(f"{runs} runs" if runs != 1 else "one run, and nothing to hold it against")
     if units.size > 1 and runs > 1:
         out = len(followed.standing_out)
-        verbs = "changes or drifts" if out == 1 else "change or drift"
+        verbs = "stands out" if out == 1 else "stand out"
         parts.append(f"{_number(followed, units.size)}, of which {out or 'none'} {verbs}")
     lost = len(followed.units) - units.size
     if lost:

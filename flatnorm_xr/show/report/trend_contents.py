@@ -14,7 +14,6 @@ from flatnorm_xr.show.report.findings import Finding, Verdict
 from flatnorm_xr.show.report.plane import PlaneDrawing, draw_plane
 from flatnorm_xr.show.report.scales import ABOUT, PLAIN, ramp
 from flatnorm_xr.show.report.trend_section import TrendSection, find_three, kind, make_section, sum_up
-from flatnorm_xr.show.report.trend_tables import covariates
 from flatnorm_xr.show.report.values import listed_numbers
 from flatnorm_xr.show.report.words import number, plural, with_mmag
 from flatnorm_xr.show.sizes import day
@@ -107,10 +106,10 @@ def trend_numbers(followed: Followed) -> dict[str, Any]:
     add("standard error of the drift [% a year]", 100 * followed.drift_stderr)
     add("largest change [%]", 100 * largest, centre=0.0)
     add("scatter [%]", 100 * followed.of_units("scatter"))
-    for name in covariates(followed):
-        label = shown(name, longest=40)
-        add(f"response to {label} [%]", 100 * followed.of_units(f"response_{name}"), centre=0.0)
-        add(f"correlation with {label}", followed.of_units(f"correlation_{name}"), centre=0.0)
+    for response in followed.responses:
+        per = f"% per {response.units}" if response.units else "%"
+        add(f"response to {response.name} [{per}]", 100 * response.size, centre=0.0)
+        add(f"correlation with {response.name}", response.correlation, centre=0.0)
     add("runs", np.isfinite(followed.percent).sum(axis=1).astype(float))
     return {
         "rows": [],

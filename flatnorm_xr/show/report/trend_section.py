@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from flatnorm_xr.show.followed import Change, Followed
+from flatnorm_xr.show.followed import Change, Followed, Response
 from flatnorm_xr.show.report.findings import Finding
 from flatnorm_xr.show.report.pictures import Picture, encoded, new_figure
 from flatnorm_xr.show.report.tables import Table
@@ -54,10 +54,14 @@ def sum_up(followed: Followed) -> str:
     typical = followed.of_units("scatter")
     scatter = float(np.nanmedian(typical)) if np.isfinite(typical).any() else np.nan
     noise = f" A typical one scatters by {with_mmag(scatter)} from run to run." if np.isfinite(scatter) else ""
-    if not changed and not drifting:
+    if not followed.standing_out:
         return f"In {span} no response of {kind(followed, measured)} changed or drifts significantly.{noise}"
     parts = [f"{changed or 'none'} changed suddenly", f"{drifting or 'none'} drift{'s' * (drifting == 1)}"]
-    return f"In {span} of {kind(followed, measured)}, {' and '.join(parts)} significantly.{noise}"
+    for response in followed.responses:
+        number_of = int(response.significant.sum())
+        parts.append(f"{number_of or 'none'} follow{'s' * (number_of == 1)} {response.name}")
+    told = " and ".join([", ".join(parts[:-1]), parts[-1]])
+    return f"In {span} of {kind(followed, measured)}, {told} significantly.{noise}"
 
 
 def find_three(followed: Followed) -> list[Finding]:
@@ -80,6 +84,9 @@ def _candidates(followed: Followed) -> Iterator[Finding]:
     drifting = np.flatnonzero(followed.drifts)
     if drifting.size:
         yield _drift(followed, int(drifting[np.argmax(abs(followed.drift[drifting]))]), drifting.size)
+    for response in followed.responses:
+        if response.significant.any():
+            yield _follows(followed, response)
     for change in changes[1:2]:
         text = f"{_size(change)} on {day(change.after)}."
         yield Finding(f"Next in size, {followed.units[change.unit]}", text, "#changes")
@@ -95,6 +102,14 @@ def _drift(followed: Followed, unit: int, number_of: int) -> Finding:
     text = f"{sized(drift, error)} a year ({in_mmag(drift)}), {in_mmag(drift * followed.years)} in all."
     more = f" {number_of - 1} more drift{'s' * (number_of == 2)}." if number_of > 1 else ""
     return Finding(f"{followed.units[unit]} drifts", text + more, "#drifts")
+
+
+def _follows(followed: Followed, response: Response) -> Finding:
+    most = int(np.argmax(np.where(response.significant, np.abs(response.size), 0.0)))
+    more = int(response.significant.sum()) - 1
+    text = f"{sized(response.size[most], response.error[most])} per {response.per}."
+    rest = f" {more} more follow{'s' * (more == 1)} it." if more else ""
+    return Finding(f"{followed.units[most]} follows {response.name}", text + rest, "#drifts")
 
 
 def _extremes(followed: Followed) -> Iterator[Finding]:
@@ -130,7 +145,7 @@ def _pictures(followed: Followed) -> Iterator[Picture]:
     """Draw all units together, then each of those that stand out most."""
     shown = followed.standing_out[:_MOST_ALONE]
     if followed.measured.sum() > 1:
-        out = f"{len(followed.standing_out)} of them change or drift" if shown else "none of them changes or drifts"
+        out = f"{len(followed.standing_out) or 'none'} of them stand{'s' * (len(followed.standing_out) < 2)} out"
         alt = f"Responses of {kind(followed, int(followed.measured.sum()))} over their means against time; {out}."
         yield _drawn(followed, {}, _INCHES, "trend", alt, "All units, relative to their means.")
     elif followed.measured.any():

@@ -15,7 +15,7 @@ from flatnorm_xr.show.report.words import number, per_cent
 from flatnorm_xr.show.sizes import digits_of
 from flatnorm_xr.show.texts import shown
 
-__all__ = ["covariates", "trend_tables"]
+__all__ = ["trend_tables"]
 
 _ID = 12
 """Characters of a run's id that a table shows."""
@@ -32,12 +32,6 @@ def trend_tables(followed: Followed, *, anchors: bool) -> list[Table]:
     """
     tables = [_changes(followed, anchors=anchors), _drifts(followed, anchors=anchors), _runs(followed)]
     return [table for table in tables if table.rows]
-
-
-def covariates(followed: Followed) -> list[str]:
-    """Names of the coordinates along run whose responses were found."""
-    names = [name.strip() for name in str(followed.trend.attrs.get("against", "")).split(",")]
-    return [name for name in names if f"response_{name}" in followed.trend]
 
 
 def _unit_columns(followed: Followed) -> list[Column]:
@@ -133,16 +127,17 @@ def _drift_columns(followed: Followed) -> tuple[list[Column], list[list[str]]]:
         [per_cent(value) for value in followed.of_units("scatter")],
         [str(value) for value in runs],
     ]
-    for name in covariates(followed):
-        units = followed.trend[name].attrs.get("units", "") if name in followed.trend.coords else ""
-        label = shown(name, longest=40)
-        per = shown(f"% per {units}", longest=40) if units else "%"
-        columns += [Column(label, per, f"response of ln G to {label}"), Column("error", per), Column(f"p, {label}")]
-        response, error = (followed.of_units(f"response_{name}{what}") for what in ("", "_stderr"))
+    for response in followed.responses:
+        per = f"% per {response.units}" if response.units else "%"
+        columns += [
+            Column(response.name, per, f"response of ln G to {response.name}"),
+            Column("error", per),
+            Column(f"p, {response.name}"),
+        ]
         texts += [
-            [_to_error(100 * one, 100 * its) for one, its in zip(response, error, strict=True)],
-            [per_cent(value, 2) for value in error],
-            [number(value, 2) for value in followed.of_units(f"response_{name}_p_holm")],
+            [_to_error(100 * one, 100 * its) for one, its in zip(response.size, response.error, strict=True)],
+            [per_cent(value, 2) for value in response.error],
+            [number(value, 2) for value in response.p],
         ]
     return columns, texts
 
