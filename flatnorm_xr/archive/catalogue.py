@@ -56,11 +56,14 @@ class Series:
     """One run of one filter, for what is followed over runs."""
 
     run: str
+    filter: str
     time: int | None
     means: dict[str, float]
     groups: tuple[int, ...]
     labels: int
     group_names: tuple[str, ...] | None
+    exposures: int
+    """Of the filter."""
     all_exposures: int
     """Of all filters of the run."""
     blocks: dict[str, Block]
@@ -256,22 +259,24 @@ def series(connection: sqlite3.Connection, camera: str, name: str) -> list[Serie
             variable, tuple(json.loads(dims)), tuple(json.loads(shape)), offset, crc
         )
     rows = connection.execute(
-        "SELECT r.run, f.time, f.means, f.groups, r.labels, r.groups, r.facts FROM filters f JOIN runs r USING (run) "
-        "WHERE r.camera = ? AND f.filter = ? ORDER BY f.time IS NULL, f.time, r.run",
+        "SELECT r.run, f.exposures, f.time, f.means, f.groups, r.labels, r.groups, r.facts FROM filters f "
+        "JOIN runs r USING (run) WHERE r.camera = ? AND f.filter = ? ORDER BY f.time IS NULL, f.time, r.run",
         (camera, name),
     )
     return [
         Series(
             run=run,
+            filter=name,
             time=time,
             means=json.loads(means),
             groups=tuple(json.loads(groups)),
             labels=labels,
             group_names=None if json.loads(names) is None else tuple(json.loads(names)),
+            exposures=exposures,
             all_exposures=json.loads(facts)["exposures"],
             blocks=blocks.get(run, {}),
         )
-        for run, time, means, groups, labels, names, facts in rows
+        for run, exposures, time, means, groups, labels, names, facts in rows
     ]
 
 

@@ -98,7 +98,7 @@ def moment(value: Any, *, caller: str, argument: str) -> np.datetime64:
             value = value.astimezone(UTC).replace(tzinfo=None)
         if isinstance(value, date | np.datetime64):
             given: np.datetime64 = np.datetime64(value)
-            found = given.astype(UNIT)
+            found: np.datetime64 = given.astype(UNIT)
             # counted in years, for NumPy lets a date that is far outside come round to one inside
             if int(given.astype("datetime64[Y]").astype(np.int64)) + 1970 in _YEARS:
                 return found

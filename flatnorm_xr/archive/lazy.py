@@ -53,7 +53,7 @@ def over_runs(
     form = _form_of(name, series, path)
     units = UnitLabels({one.labels: labels[one.labels] for one in series})
     sizes = dict(zip(units.dims, units.shape, strict=True))
-    longest = max(one.all_exposures for one in series)
+    longest = max(one.exposures for one in series)
     dims = [PLACE if dim == "exposure" else dim for dim in form.dims]
     shape = tuple(sizes.get(dim, longest) for dim in dims)
     source = _Runs(name, tuple(series), form, units, shape, path, place)
@@ -144,10 +144,14 @@ class _Runs(BackendArray):
         if values is not None:
             self._units.place(values, one.labels, into=whole, dims=form.dims)
             return whole
-        with netcdf.open_lazily(self._path(one.run)) as ds:
+        path = self._path(one.run)
+        # threads of dask come here together
+        with netcdf.READING, netcdf.open_lazily(path) as ds:
             if self._name not in ds.variables:
                 return whole
             array = ds[self._name].load()
+            if "exposure" in array.dims and one.exposures < one.all_exposures:
+                array = array.isel(exposure=ds["physical_filter"].values.astype(str) == one.filter)
         if "group" in array.dims:
             array = array.isel(group=one.only_group("load"))
         if set(array.dims) != set(form.dims):

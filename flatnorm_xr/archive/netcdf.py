@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import builtins
+import functools
 import importlib.util
 import os
 import re
+import threading
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -36,6 +38,10 @@ _RESERVED_ATTRIBUTES = frozenset(
         *("CLASS", "NAME", "DIMENSION_LIST", "REFERENCE_LIST", "coordinates", "dtype", "calendar"),
     )
 )
+P, T = ParamSpec("P"), TypeVar("T")
+READING = threading.RLock()
+"""Held while a file is opened or read: the library crashes when two threads are in it."""
+
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _PROGRAM, _MODEL, _READER = "flatnorm_version", "flatnorm_schema_version", "flatnorm_min_reader"
 _FLAG_ATTRIBUTES = ("flag_masks", "flag_values")
@@ -117,6 +123,16 @@ def storable(ds: xr.Dataset, *, caller: str) -> xr.Dataset:
     return with_model_units(ds.drop_encoding()).assign_attrs(_versions(ds.attrs))
 
 
+def _one_thread(function: Callable[P, T]) -> Callable[P, T]:
+    @functools.wraps(function)
+    def alone(*args: P.args, **keywords: P.kwargs) -> T:
+        with READING:
+            return function(*args, **keywords)
+
+    return alone
+
+
+@_one_thread
 def open(path: str | os.PathLike[str], *, chunks: Any = None) -> xr.Dataset:
     """Read a dataset that `save` wrote.
 
@@ -166,6 +182,7 @@ def open(path: str | os.PathLike[str], *, chunks: Any = None) -> xr.Dataset:
     return ds
 
 
+@_one_thread
 def open_lazily(path: str | os.PathLike[str]) -> xr.Dataset:
     """Read a dataset that `save` wrote, each value when it is asked for; it must be closed.
 
