@@ -34,7 +34,7 @@ def to_table(ds: xr.Dataset) -> QTable:
     -------
     QTable
         Levels, lengths, times and gains are quantities, numbers without a unit plain columns, ``time`` and other
-        moments `astropy.time.Time` in UTC. NaN stays NaN, because that is what "not measured" is here and a quantity
+        moments ``astropy.time.Time`` in UTC. NaN stays NaN, because that is what "not measured" is here and a quantity
         can hold it; only a moment that is not known is masked. With a ``group`` dim, ``G`` and the like are those of
         the exposure's group. ``meta`` has the global attributes and, under ``flatnorm_table``, what rows cannot say,
         by which `flatnorm_xr.from_table` gives the same dataset again.

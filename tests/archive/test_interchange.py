@@ -7,6 +7,7 @@ import math
 import os
 import re
 import tempfile
+import warnings
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -595,3 +596,45 @@ def test_scales_without_levels_are_looked_at(written, tmp_path):
         with pytest.raises(FlatnormError, match=r"background is missing|has no .*(background|residual)"):
             tool()
     plt.close("all")
+
+
+def test_no_damage_makes_it_fail_otherwise_than_by_one_clear_line(solved, grouped, tmp_path):
+    rng = np.random.default_rng(5)
+    few = solved.isel(exposure=slice(3)), grouped.isel(exposure=slice(3, 7))
+    paths = [fx.export(ds, tmp_path / f"{i}.{to}") for i, ds in enumerate(few) for to in ("csv", "ecsv")]
+    paths.append(fx.export(few[0].drop_vars("mode_unit"), tmp_path / "s.yaml"))
+    pieces = [
+        "nan",
+        ".nan",
+        "-1",
+        "1e400",
+        '"',
+        "{",
+        "}",
+        "[",
+        ":",
+        ",",
+        "&a",
+        "*a",
+        "!!x",
+        "\n",
+        "#",
+        "9" * 20,
+        "é",
+        "",
+    ]
+    messages = []
+    for _ in range(60):
+        path = paths[rng.integers(len(paths))]
+        content = path.read_text(encoding="utf-8")
+        at = int(rng.integers(len(content)))
+        damaged = content[:at] + pieces[rng.integers(len(pieces))] + content[at + int(rng.integers(6)) :]
+        (tmp_path / f"damaged{path.suffix}").write_text(damaged, encoding="utf-8")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                read_solution(tmp_path / f"damaged{path.suffix}")
+            except FlatnormError as error:
+                messages.append(str(error))
+    assert len(messages) > 20
+    assert not any("\n" in message for message in messages)
