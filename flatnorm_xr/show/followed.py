@@ -40,7 +40,10 @@ class Change:
     """Place of the first run after."""
     before: np.datetime64
     after: np.datetime64
-    """Times of the last run before and the first after."""
+    """Times of the last run before and the first after, where it fits best."""
+    earliest: np.datetime64
+    latest: np.datetime64
+    """Between which it was with a probability of 95 %; where that is not told, ``before`` and ``after``."""
     label: str
     """Of the first run after."""
     size: float
@@ -210,11 +213,16 @@ class Followed:
             run = int(np.searchsorted(self.time, after))
             if unit is None or not 0 < run < self.time.size:
                 continue  # selected away
-            before = trend["change_last_before"].values[k] if "change_last_before" in trend else self.time[run - 1]
+            before = self._time_of("change_last_before", k, self.time[run - 1])
+            span = self._time_of("change_earliest", k, before), self._time_of("change_latest", k, after)
             size, error, p = (float(trend[name].values[k]) for name in _OF_CHANGE)
             label = shown(trend["change_run"].values[k], longest=80) if "change_run" in trend else ""
-            found.append(Change(unit, run, before, after, label, size, error, p))
+            found.append(Change(unit, run, before, after, *span, label, size, error, p))
         return found
+
+    def _time_of(self, name: str, change: int, otherwise: np.datetime64) -> np.datetime64:
+        time: np.datetime64 = self.trend[name].values[change] if name in self.trend else otherwise
+        return time
 
     def changes_of(self, unit: int) -> list[Change]:
         """List the changes of one unit in time."""

@@ -115,7 +115,7 @@ def test_a_unit_that_follows_the_temperature_stands_out(make_trend: Maker) -> No
     assert list(drawn.points) == ["3/C03"]
     assert "3/C03: +0.02 % per degC of temperature" in words()
     plots.trend(ds, detector=3, amplifier="C03")
-    assert re.search(r"not significant; \+0\.02000 ± 0\.0003\d % per degC of temperature$", words()[1])
+    assert re.search(r"not significant\n\+0\.02000 ± 0\.0003\d % per degC of temperature$", words()[1])
     plots.trend(ds, detector=1, amplifier="C00")
     assert words()[1].endswith("per degC of temperature, not significant")
 

@@ -70,10 +70,11 @@ def trend(
 ) -> Trend:
     """Draw G in the common gauge over time, relative to each unit's mean, in per cent (right: mmag).
 
-    One unit has points with error bars, the line of its model, a number at each change with its size beside the
-    picture, and its drift. Up to ``named`` units have a colour and a marker each. Of more, those have that stand out,
-    the largest first: whose response changed, drifts, or follows what G was held against, significantly. Up to 40 more
-    of these are grey lines. All others are a band: from the smallest to the largest, and darker the 16 to 84 % of them.
+    One unit has points with error bars, the line of its model, which the legend puts into numbers, and a number at each
+    change, whose size and dates are above the picture; it was in the shaded time with a probability of 95 %. Up to
+    ``named`` units have a colour and a marker each. Of more, those have that stand out, the largest first: whose
+    response changed, drifts, or follows what G was held against, significantly. Up to 40 more of these are grey lines.
+    All others are a band: from the smallest to the largest, and darker the 16 to 84 % of them.
 
     Parameters
     ----------
@@ -177,6 +178,9 @@ def _draw_one(axes: Axes, followed: Followed, units: Sequence[int]) -> _Drawn:
     for number, change in enumerate(changes, start=1):
         words = f"{number}: {_of_change(change)}"
         middle = _day_number(change.before + (change.after - change.before) / 2)
+        axes.axvspan(
+            *_day_number([change.earliest, change.latest]), color=COLOURS[5], alpha=0.25, linewidth=0, zorder=0
+        )
         marks[words] = axes.axvline(middle, color=COLOURS[0], linewidth=1.0, linestyle=":", label=words)
         look: dict[str, Any] = {"xytext": (3, -3), "textcoords": "offset points", "va": "top", "color": COLOURS[0]}
         axes.annotate(str(number), (middle, 1.0), xycoords=("data", "axes fraction"), **look)
@@ -312,10 +316,8 @@ def _number(followed: Followed, n: int, which: str = "") -> str:
 
 
 def _of_change(change: Change) -> str:
-    when = (
-        day(change.after) if day(change.before) == day(change.after) else f"{day(change.before)} to {day(change.after)}"
-    )
-    return f"{sized(change.size, change.error)} ({in_mmag(change.size)}), {when}"
+    days = list(dict.fromkeys([day(change.earliest), day(change.latest)]))
+    return f"{sized(change.size, change.error)} ({in_mmag(change.size)}), {' to '.join(days)}"
 
 
 def _short(change: Change) -> str:
@@ -324,7 +326,7 @@ def _short(change: Change) -> str:
 
 def _model_words(followed: Followed, unit: int) -> str:
     """Write what a model is made of: the drift, and each response."""
-    return "; ".join([_drift(followed, unit), *(_responding(one, unit) for one in followed.responses)])
+    return "\n".join([_drift(followed, unit), *(_responding(one, unit) for one in followed.responses)])
 
 
 def _responding(response: Response, unit: int, *, with_error: bool = True) -> str:

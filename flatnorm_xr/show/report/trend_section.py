@@ -78,7 +78,7 @@ def _candidates(followed: Followed) -> Iterator[Finding]:
     changes = sorted(followed.changes, key=lambda change: -abs(change.size))
     for change in changes[:1]:
         grew = "grew" if change.size > 0 else "shrank"
-        text = f"{_size(change)} between {day(change.before)} and {day(change.after)}."
+        text = f"{_size(change)} between {day(change.earliest)} and {day(change.latest)}."
         more = f" {plural(len(changes) - 1, 'more change')} in the table." if len(changes) > 1 else ""
         yield Finding(f"The response of {followed.units[change.unit]} {grew}", text + more, "#changes")
     drifting = np.flatnonzero(followed.drifts)

@@ -12,7 +12,7 @@ from flatnorm_xr.show.followed import Followed
 from flatnorm_xr.show.looks import MMAG_PER_PERCENT
 from flatnorm_xr.show.report.tables import MOST_ROWS, Column, Row, Table
 from flatnorm_xr.show.report.words import number, per_cent
-from flatnorm_xr.show.sizes import digits_of
+from flatnorm_xr.show.sizes import day, digits_of
 from flatnorm_xr.show.texts import shown
 
 __all__ = ["trend_tables"]
@@ -57,8 +57,9 @@ def _in_mmag(size: float, error: float) -> str:
 def _changes(followed: Followed, *, anchors: bool) -> Table:
     columns = [
         *_unit_columns(followed),
-        Column("last run before", kind="t"),
-        Column("first run after", kind="t"),
+        Column("first run after", kind="t", help="where the change fits best"),
+        Column("not before", kind="t", help="with that beside it: where it was with a probability of 95 %"),
+        Column("not after", kind="t"),
         Column("size", "%", "ln of the response after over that before"),
         Column("error", "%"),
         Column("size", "mmag", "positive where the response grew"),
@@ -70,8 +71,9 @@ def _changes(followed: Followed, *, anchors: bool) -> Table:
         Row(
             [
                 *_unit_texts(followed, change.unit),
-                _minute(change.before),
                 _minute(change.after),
+                day(change.earliest),
+                day(change.latest),
                 _to_error(100 * change.size, 100 * change.error),
                 per_cent(change.error, 2),
                 _in_mmag(change.size, change.error),
