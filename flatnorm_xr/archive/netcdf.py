@@ -38,7 +38,8 @@ _RESERVED_ATTRIBUTES = frozenset(
         *("CLASS", "NAME", "DIMENSION_LIST", "REFERENCE_LIST", "coordinates", "dtype", "calendar"),
     )
 )
-P, T = ParamSpec("P"), TypeVar("T")
+P = ParamSpec("P")
+T = TypeVar("T")
 READING = threading.RLock()
 """Held while a file is opened or read: the library crashes when two threads are in it."""
 
