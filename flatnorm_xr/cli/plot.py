@@ -10,7 +10,7 @@ import typer
 from flatnorm_xr.cli.console import for_the_shell, refuse_existing, say, state
 from flatnorm_xr.cli.options import Overwrite, coordinates, open_levels, output_option
 from flatnorm_xr.errors import FlatnormError
-from flatnorm_xr.show.pictures import PICTURES
+from flatnorm_xr.show.pictures import PICTURES, PICTURES_OF_RUNS
 
 __all__ = ["EXAMPLE", "command"]
 
@@ -19,6 +19,9 @@ EXAMPLE = "Example: flatnorm plot residual run.nc -o residual.png"
 EVERY = "all"
 
 _SHOWN = "What is shown"
+
+_OF_ARCHIVE = {"trend": "trend ARCHIVE", "comparison": "diff ARCHIVE RUN_A RUN_B"}
+"""Commands that draw the pictures of many runs, or of two."""
 
 
 def _names(given: str) -> list[tuple[str, str]]:
@@ -94,6 +97,9 @@ def command(
     if name == EVERY:
         _write_all(run, output, given, overwrite=overwrite)
         return
+    if name in PICTURES_OF_RUNS:
+        msg = f"{name} is drawn from an archive: flatnorm archive {_OF_ARCHIVE[name]} -o {output}"
+        raise FlatnormError(msg)
     if name not in PICTURES:
         msg = f"there is no picture {name!r}; choose one of {', '.join(PICTURES)}, or {EVERY}"
         raise FlatnormError(msg)

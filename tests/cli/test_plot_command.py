@@ -100,6 +100,7 @@ def test_options_of_the_command(flatnorm, run, tmp_path):
     ("words", "says"),
     [
         (("nonesuch",), "there is no picture 'nonesuch'; choose one of background, residual"),
+        (("trend",), "trend is drawn from an archive: flatnorm archive trend ARCHIVE -o "),
         (("G", "--limit", "3"), "G has no option limit"),
         (("residual", "--exposure", "3"), "residual has no option exposure; those of residual: limit"),
         (("residual", "--limit", "-1"), "limit is -1"),
