@@ -198,7 +198,7 @@ class Database:
     def _usable(self) -> Connection | None:
         """Open the catalogue; None when there is none of this version."""
         # through a link something outside the archive would be written to
-        if self.path.is_symlink() or not self.path.exists():
+        if self.path.is_symlink() or not self.path.is_file():
             return None
         connection = sqlite3.connect(
             f"file:{_quoted(self.path)}?mode=rw", uri=True, timeout=60, isolation_level=None, factory=Connection
@@ -219,16 +219,24 @@ class Database:
     def read_only(self, rebuild: Rebuild) -> Connection:
         """Read the catalogue where nothing can be written, or make one in memory."""
         log = self.path.with_name(self.path.name + "-wal")
-        if self.path.exists() and not (log.exists() and log.stat().st_size):
-            connection = sqlite3.connect(
-                f"file:{_quoted(self.path)}?mode=ro&immutable=1", uri=True, isolation_level=None, factory=Connection
-            )
+        if self.path.is_file() and not (log.exists() and log.stat().st_size):
             with contextlib.suppress(sqlite3.DatabaseError):
-                if connection.execute("PRAGMA user_version").fetchone()[0] == VERSION:
-                    connection.execute("SELECT records FROM state").fetchone()
-                    return connection
-            connection.close()
+                return self._as_it_is()
         return self.in_memory(rebuild)
+
+    def _as_it_is(self) -> Connection:
+        connection = sqlite3.connect(
+            f"file:{_quoted(self.path)}?mode=ro&immutable=1", uri=True, isolation_level=None, factory=Connection
+        )
+        try:
+            if connection.execute("PRAGMA user_version").fetchone()[0] == VERSION:
+                connection.execute("SELECT records FROM state").fetchone()
+                return connection
+            msg = "another version"
+            raise sqlite3.DatabaseError(msg)
+        except BaseException:
+            connection.close()
+            raise
 
     def in_memory(self, rebuild: Rebuild) -> Connection:
         """Make a catalogue that nobody else sees."""
