@@ -224,8 +224,8 @@ def _checked(trend: xr.Dataset, reference: str, tolerance: float, alpha: float) 
     places = np.flatnonzero(trend["run"].values.astype(str) == reference)
     if not places.size:
         msg = (
-            f"recommend: the run {offenders([reference[:12]])} is not in the trend (no time, or another filter?); choose "
-            "since= and until= so that it is"
+            f"recommend: the run {offenders([reference[:12]])} is not in the trend (no time, or another filter?); choose since= "
+            "and until= so that it is"
         )
         raise FlatnormError(msg)
     return int(places[0])
@@ -244,7 +244,7 @@ def _now(trend: xr.Dataset, y: Array, later: Array, dims: list[str]) -> tuple[Ar
     places = [trend.get_index(dim) for dim in dims]
     for k in range(trend.sizes.get("change", 0)):
         changed = [trend[f"change_{dim}"].values[k] for dim in dims]
-        where = [int(index.get_indexer([label])[0]) for label, index in zip(changed, places, strict=True)]
+        where = [index.tolist().index(label.item()) for label, index in zip(changed, places, strict=True)]
         unit = int(np.ravel_multi_index(where, [index.size for index in places]))
         usable[:, unit] &= time >= trend["change_time"].values[k]
     from_last = np.cumsum(usable[::-1], axis=0)[::-1]
