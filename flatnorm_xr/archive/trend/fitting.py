@@ -14,6 +14,7 @@ from flatnorm_xr.archive.trend.common_gauge import GaugeSet, common_offsets, nam
 from flatnorm_xr.archive.trend.history import History
 from flatnorm_xr.archive.trend.noise import usual_noise
 from flatnorm_xr.archive.trend.regression import WHITE, Fitted, Problem, fit, fitted_values, p_value
+from flatnorm_xr.archive.trend.typical import location
 from flatnorm_xr.archive.trend.whitened import SIDE, isolated
 
 __all__ = ["FEWEST_RUNS", "Followed", "follow_units"]
@@ -209,22 +210,10 @@ def _typical(fitted: Fitted, gauge: GaugeSet, columns: int) -> _Typical:
     for c in range(1, columns):
         inside = gauge.member & np.isfinite(fitted.beta[:, c]) & (fitted.number >= FEWEST_RUNS)
         if inside.any():
-            value[c], share[inside, c] = _location(fitted.beta[inside, c])
+            value[c], share[inside, c] = location(fitted.beta[inside, c])
     apart = max(1 - 1 / max(int(gauge.member.sum()), 1), _LEAST)
     own = fitted.variance[:, :columns] * fitted.noise[:, np.newaxis] / apart
     return _Typical(value, share, own)
-
-
-def _location(values: Array) -> tuple[float, Array]:
-    """Median, then one step of Tukey's biweight; and the shares of the values in it."""
-    centre = float(np.median(values))
-    scale = 1.4826 * float(np.median(np.abs(values - centre)))
-    if values.size < 3 or scale == 0:
-        weight = np.ones(values.size) if values.size < 3 else (values == centre).astype(float)
-    else:
-        weight = np.maximum(1 - ((values - centre) / (4.685 * scale)) ** 2, 0.0) ** 2
-    weight /= max(weight.sum(), np.finfo(float).tiny)
-    return float(centre + weight @ (values - centre)), weight
 
 
 def _in_units(
