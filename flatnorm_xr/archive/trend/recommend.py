@@ -224,8 +224,8 @@ def _checked(trend: xr.Dataset, reference: str, tolerance: float, alpha: float) 
     places = np.flatnonzero(trend["run"].values.astype(str) == reference)
     if not places.size:
         msg = (
-            f"recommend: the run {offenders([reference[:12]])} is not in the trend (no time, or another filter?); choose since= "
-            "and until= so that it is"
+            f"recommend: the run {offenders([reference[:12]])} is not in the trend (no time? another filter?); choose "
+            "since= and until= so that it is"
         )
         raise FlatnormError(msg)
     return int(places[0])
