@@ -1,4 +1,4 @@
-"""How large is an archive of ten years, and how fast are its answers?
+"""Measure how large an archive of ten years is, and how fast it answers.
 
     python benchmarks/archive.py [--runs 3650] [--camera 189x16] [--exposures 5] [--rounds 5] [--keep FOLDER]
 
@@ -121,7 +121,8 @@ def ask(path, question, rounds):
         check=False,
     )
     if done.returncode:
-        raise SystemExit(f"{question}: {done.stderr.strip().splitlines()[-1]}")
+        words = done.stderr.strip().splitlines()[-1]
+        sys.exit(f"{question}: {words}")
     return json.loads(done.stdout)
 
 
