@@ -100,7 +100,7 @@ def compare_solutions(
     dims = _dims(parts)
     labelled = xr.align(*(_unit_arrays(part, dims) for part in parts), join="outer")
     first, second = (_side(part, one, dims) for part, one in zip(parts, labelled, strict=True))
-    both: Array = np.isfinite(first.g) & np.isfinite(second.g)
+    both: Array = np.logical_and(np.isfinite(first.g), np.isfinite(second.g))
     if not both.any():
         msg = "compare: no unit was measured in both solutions; compare runs of the same camera and detectors"
         raise FlatnormError(msg)
@@ -250,7 +250,7 @@ def _gauge(
         raise FlatnormError(msg)
     shape = [labelled.sizes[dim] for dim in dims]
     detectors = labelled["detector"].values.tolist()
-    measured = both.reshape(*shape).reshape(shape[0], -1).any(axis=1)
+    measured = np.asarray(both.reshape(shape[0], -1).any(axis=1))
     absent = [label for label in labels if label not in detectors or not measured[detectors.index(label)]]
     if absent:
         msg = f"compare: gauge names detectors {offenders(absent)}, not measured in both solutions; name others"

@@ -213,7 +213,7 @@ class _Changes:
 
 def _checked(trend: xr.Dataset, reference: str, tolerance: float, alpha: float) -> int:
     """Give the place of the reference among the runs."""
-    needed = {"G", "gauge_offset", "scatter", "change_time"}
+    needed = {"G", "gauge_offset", "scatter", "change_latest"}
     if not isinstance(trend, xr.Dataset) or not needed <= set(trend.variables):
         msg = "recommend: trend is not what follow returns; pass archive.trend(...)"
         raise SchemaError(msg)
@@ -224,8 +224,8 @@ def _checked(trend: xr.Dataset, reference: str, tolerance: float, alpha: float) 
     places = np.flatnonzero(trend["run"].values.astype(str) == reference)
     if not places.size:
         msg = (
-            f"recommend: the run {offenders([reference[:12]])} is not in the trend (no time? another filter?); choose "
-            "since= and until= so that it is"
+            f"recommend: the run {offenders([reference[:12]])} is not in the trend (no time, or another filter?); "
+            "choose since= and until= so that it is"
         )
         raise FlatnormError(msg)
     return int(places[0])
@@ -241,12 +241,12 @@ def _now(trend: xr.Dataset, y: Array, later: Array, dims: list[str]) -> tuple[Ar
     """Mean of ln G over the latest runs that tell what each unit is now, and how many these are."""
     usable = np.isfinite(y) & later[:, np.newaxis]
     time = trend["time"].values
-    places = [trend.get_index(dim) for dim in dims]
+    labels = [trend[dim].values.tolist() for dim in dims]
     for k in range(trend.sizes.get("change", 0)):
-        changed = [trend[f"change_{dim}"].values[k] for dim in dims]
-        where = [index.tolist().index(label.item()) for label, index in zip(changed, places, strict=True)]
-        unit = int(np.ravel_multi_index(where, [index.size for index in places]))
-        usable[:, unit] &= time >= trend["change_time"].values[k]
+        changed = [trend[f"change_{dim}"].values[k].item() for dim in dims]
+        where = [known.index(label) for label, known in zip(changed, labels, strict=True)]
+        unit = int(np.ravel_multi_index(where, [len(known) for known in labels]))
+        usable[:, unit] &= time >= trend["change_latest"].values[k]
     from_last = np.cumsum(usable[::-1], axis=0)[::-1]
     usable &= from_last <= _RECENT
     number = usable.sum(axis=0)
