@@ -122,7 +122,8 @@ def follow_units(
     for _ in range(rounds - 1 if whole else 0):
         left = offsets_beside(y, fitted_values(problem, last.fitted.beta, last.changes.steps), gauge.member)
         moved = np.sqrt(np.mean((left - last.problem.offset) ** 2))
-        if not moved > _SETTLED * np.nanmedian(np.sqrt(last.fitted.noise)):
+        noise = last.fitted.noise[np.isfinite(last.fitted.noise)]
+        if not noise.size or not moved > _SETTLED * np.median(np.sqrt(noise)):
             break
         last = _fit_round(replace(problem, offset=left), series, asked, alpha, tests)
     steady = _typical(last.fitted, gauge, design.shape[0]) if whole else _Typical.unknown(design.shape[0])
