@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import sys
+import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     import xarray as xr
 
 __all__ = [
+    "complain",
+    "explain",
     "flowing",
     "for_the_shell",
     "netcdf_name",
@@ -37,6 +40,7 @@ _KEYWORDS = "|".join(
     [
         "by",
         "camera",
+        "filter",
         "floor",
         "gauge",
         "instrument",
@@ -45,13 +49,20 @@ _KEYWORDS = "|".join(
         "new_instrument",
         "on_disconnected",
         "overwrite",
+        "since",
         "strict",
+        "supersede",
         "uncertainty",
         "units",
+        "until",
         "weights",
     ]
 )
 """Of the functions; what a message writes as ``by=...`` is an option here."""
+
+
+_NARROWEST = 16
+"""Characters of a column below which its texts are not broken into lines."""
 
 
 @dataclass
@@ -102,20 +113,54 @@ def _is_terminal() -> bool:
     return sys.stdout is not None and sys.stdout.isatty()
 
 
-def show_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, noun: str = "rows") -> None:
+def show_table(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    noun: str = "rows",
+    asked_for: bool = False,
+) -> None:
     """Show a table, unless quiet; columns as wide as they must be, so that nothing is cut.
 
-    On a terminal that is too narrow, what is the same in all rows (``noun`` in the plural) is said once, above.
+    On a terminal that is too narrow, what is the same in all rows (``noun`` in the plural) is said once, above; if that
+    is not enough, the longest texts are written in several lines.
+
+    Parameters
+    ----------
+    columns : sequence of str
+        Their names.
+    rows : iterable of sequence of str
+    noun : str
+        What rows are, in the plural.
+    asked_for : bool
+        The table is what the command was called for: it is shown also when quiet.
     """
-    if state.quiet:
+    if state.quiet and not asked_for:
         return
     cells = [list(columns), *(list(row) for row in rows)]
-    if _is_terminal() and len(cells) > 2 and _table_width(cells) > screen_width():
-        same = [i for i in range(1, len(columns)) if len({row[i] for row in cells[1:]}) == 1]
-        if same:
-            say(f"  all {noun}: {', '.join(f'{columns[i]} {cells[1][i]}' for i in same)}")
-            cells = [[cell for i, cell in enumerate(row) if i not in same] for row in cells]
-    _print_table(cells)
+    if _is_terminal() and _table_width(cells) > screen_width():
+        found = [{row[i] for row in cells[1:]} for i in range(len(columns))]
+        same = [i for i, texts in enumerate(found) if texts == {""} or (i and len(texts) == 1 and len(cells) > 2)]
+        told = [f"{columns[i]} {cells[1][i]}" for i in same if cells[1][i]]
+        if told:
+            typer.echo(f"  all {noun}: {', '.join(told)}")
+        cells = [[cell for i, cell in enumerate(row) if i not in same] for row in cells]
+    _print_table(_broken(cells, screen_width()) if _is_terminal() else cells)
+
+
+def _broken(cells: list[list[str]], width: int) -> list[list[str]]:
+    """Write the texts of the widest column in lines short enough for the table to fit, each a row."""
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    widest = max(range(len(widths)), key=widths.__getitem__)
+    room = widths[widest] - (_table_width(cells) - width)
+    if room >= widths[widest] or room < _NARROWEST:
+        return cells
+    rows = []
+    for row in cells:
+        for number, line in enumerate(textwrap.wrap(row[widest], room) or [""]):
+            others = row if number == 0 else [""] * len(row)
+            rows.append([line if i == widest else cell for i, cell in enumerate(others)])
+    return rows
 
 
 def _table_width(cells: Sequence[Sequence[str]]) -> int:
@@ -155,8 +200,28 @@ def for_the_shell(line: str) -> str:
         return f"--{found[1].replace('_', '-')}{' ' + found[3] if found[3] else ''}"
 
     line = line.replace("ds.flatnorm.solve()", "flatnorm solve")
+    line = re.sub(r"(?<![^ (])(certificates|list)\(\)", r"flatnorm archive \1", line)
     line = re.sub(r"choose one: (\w+)= one of", lambda found: f"choose one: --{found[1]}, one of", line)
-    return re.sub(rf"""(?<![^ (])({_KEYWORDS})=(?:True|(['"])([\w ]+)\2)(?![^ ,;.)])""", option, line)
+    return re.sub(rf"""(?<![^ (])({_KEYWORDS})=(?:True|(['"])([\w ]+)\2|)(?![^ ,;.)])""", option, line)
+
+
+def explain(error: Exception) -> str:
+    """One line for what went wrong."""
+    line = " ".join(str(error).split())
+    if isinstance(error, FlatnormError):
+        return for_the_shell(line)
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    if isinstance(error, MemoryError):
+        return f"not enough memory ({line})"
+    return f"internal error, please report it: {type(error).__name__}: {line} (--debug shows the traceback)"
+
+
+def complain(line: str) -> None:
+    """Say what is wrong, on standard error; what stands in files and names reaches no terminal as it is."""
+    from flatnorm_xr.show.texts import shown
+
+    typer.echo(f"flatnorm: error: {shown(line, longest=4000)}", err=True)
 
 
 def netcdf_name(path: Path) -> Path:

@@ -12,7 +12,8 @@ import typer
 
 from flatnorm_xr import __version__
 from flatnorm_xr.cli import demo, diagnose, export, inspect, lsst, measure, plot, report, run, solve
-from flatnorm_xr.cli.console import flowing, for_the_shell, state
+from flatnorm_xr.cli.archive import program as archive
+from flatnorm_xr.cli.console import complain, explain, flowing, for_the_shell, state
 
 __all__ = ["app", "main"]
 
@@ -38,7 +39,8 @@ for panel, commands in PANELS.items():
         name = command.__name__.rpartition(".")[2]
         app.command(name=name, epilog=command.EXAMPLE, rich_help_panel=panel)(command.command)
 app.add_typer(lsst.app, rich_help_panel="Hand on")
-for registered in (*app.registered_commands, *lsst.app.registered_commands):
+app.add_typer(archive.app, rich_help_panel="Keep for years")
+for registered in (*app.registered_commands, *lsst.app.registered_commands, *archive.app.registered_commands):
     registered.help = flowing(registered.callback.__doc__ if registered.callback else None)
 
 
@@ -83,42 +85,26 @@ def _run(arguments: list[str]) -> int:
         if sys.stdout is not None:  # a shell may have closed it
             sys.stdout.flush()
     except (typer.Abort, KeyboardInterrupt):
-        _complain("interrupted")
+        complain("interrupted")
         return 130
     except BrokenPipeError:
         sys.stderr.close()
         return 141
     except Exception as error:
         if hasattr(error, "format_message"):  # a bad option or argument, by whichever click typer is built on
-            _complain(" ".join(error.format_message().replace("Value error, ", "").split()))
+            complain(" ".join(error.format_message().replace("Value error, ", "").split()))
             return 2
         if state.debug:
             raise
-        _complain(_explain(error))
+        complain(explain(error))
         return 2
     if status == 130:  # typer has caught the interrupt
-        _complain("interrupted")
+        complain("interrupted")
     return int(status or 0)
 
 
-def _explain(error: Exception) -> str:
-    """One line for what went wrong."""
-    from flatnorm_xr.errors import FlatnormError
-
-    line = " ".join(str(error).split())
-    if isinstance(error, FlatnormError):
-        return for_the_shell(line)
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    if isinstance(error, MemoryError):
-        return f"not enough memory ({line})"
-    return f"internal error, please report it: {type(error).__name__}: {line} (--debug shows the traceback)"
-
-
-def _complain(line: str) -> None:
-    typer.echo(f"flatnorm: error: {line}", err=True)
-
-
 def _show_warning(message: Warning | str, category: type[Warning], filename: str, *_: Any, **__: Any) -> None:
+    from flatnorm_xr.show.texts import shown
+
     # not by typer.echo, which writes past the bar that may be on the terminal, and into its line
-    print(f"flatnorm: warning: {for_the_shell(' '.join(str(message).split()))}", file=sys.stderr)
+    print(f"flatnorm: warning: {shown(for_the_shell(' '.join(str(message).split())), longest=4000)}", file=sys.stderr)

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import subprocess
 import sys
 
 import pytest
 
+import flatnorm_xr as fx
 from flatnorm_xr.camera.profiles import packaged_profiles
 from flatnorm_xr.model.schema import COORDINATES
 from flatnorm_xr.show.pictures import PICTURES
 
+COMMANDS = [
+    *("demo", "run", "inspect", "measure", "solve", "diagnose", "plot", "report", "export"),
+    *("lsst", "archive"),
+]
 PROGRAM = "import sys; from flatnorm_xr.cli.main import main; main()"
 
 
@@ -34,9 +40,10 @@ def ask(words, shell="bash", code=PROGRAM):
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        ("flatnorm ", ["demo", "run", "inspect", "measure", "solve", "diagnose", "plot", "report", "export", "lsst"]),
+        ("flatnorm ", COMMANDS),
         ("flatnorm in", ["inspect"]),
         ("flatnorm lsst ", ["init", "ingest", "path"]),
+        ("flatnorm archive c", ["certify", "certificates"]),
         ("flatnorm plot ", [*PICTURES, "all"]),
         ("flatnorm plot re", [name for name in PICTURES if name.startswith("re")]),
         ("flatnorm measure --camera ", packaged_profiles()),
@@ -57,6 +64,35 @@ def test_coordinates_of_exposures_complete(option):
     assert all(COORDINATES[name].dims == "exposure" for name in found)
 
 
+def test_names_of_an_archive_complete(years):
+    calib = years / "calib"
+    runs = fx.Archive(calib).list().index
+    before = {path: path.stat().st_mtime_ns for path in calib.rglob("*")}
+    assert sorted(ask(f"flatnorm archive show {calib} ").split()) == sorted(run[:12] for run in runs)
+    assert ask(f"flatnorm archive certify {calib} {runs[3][:5]}").split() == [runs[3][:12]]
+    assert ask(f"flatnorm archive find {calib} --camera ").split() == ["simulated"]
+    assert ask(f"flatnorm archive find {calib} --filter ").split() == ["r"]
+    assert ask(f"flatnorm archive revoke {calib} ").split() == ["1"]
+    assert ask(f"flatnorm archive trend {calib} --against E,t").split() == ["E,temperature"]
+    assert "simulated r 2025-03-14" in ask(f"flatnorm archive diff {calib} ", "zsh")
+    assert {path: path.stat().st_mtime_ns for path in calib.rglob("*")} == before
+
+
+@pytest.mark.parametrize("kind", ["absent", "empty", "damaged", "other"])
+def test_where_there_is_no_archive_nothing_completes(tmp_path, kind):
+    calib = tmp_path / "calib"
+    if kind != "absent":
+        calib.mkdir()
+    if kind == "damaged":
+        (calib / "catalogue.sqlite").write_bytes(b"no database " * 100)
+    if kind == "other":
+        sqlite3.connect(calib / "catalogue.sqlite").close()
+    before = sorted(tmp_path.rglob("*"))
+    assert ask(f"flatnorm archive show {calib} ").strip() == ""
+    assert ask(f"flatnorm archive find {calib} --camera ").strip() == ""
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 @pytest.mark.parametrize("shell", ["zsh", "fish"])
 def test_other_shells_show_a_line_on_each(shell):
     found = ask("flatnorm plot ", shell)
@@ -65,8 +101,16 @@ def test_other_shells_show_a_line_on_each(shell):
         assert line[:20] in found
 
 
-@pytest.mark.parametrize("words", ["flatnorm ", "flatnorm plot ", "flatnorm run --camera ", "flatnorm solve --by "])
-def test_completing_imports_nothing_slow(words):
+@pytest.mark.parametrize(
+    "words",
+    [
+        *("flatnorm ", "flatnorm plot ", "flatnorm run --camera ", "flatnorm solve --by "),
+        *("flatnorm archive ", "flatnorm archive show {calib} "),
+    ],
+)
+def test_completing_imports_nothing_slow(words, request):
+    if "{calib}" in words:
+        words = words.format(calib=request.getfixturevalue("years") / "calib")
     code = (
         "import sys, atexit\n"
         "slow = {'xarray', 'pandas', 'astropy', 'numba', 'scipy', 'matplotlib', 'netCDF4'}\n"

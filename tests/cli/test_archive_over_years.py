@@ -1,0 +1,124 @@
+"""flatnorm archive trend, recommend, diff: what they find of what was planted, for people and machines, into files."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+import flatnorm_xr as fx
+
+pytestmark = pytest.mark.filterwarnings("ignore::flatnorm_xr.FlatnormWarning")
+
+
+def test_trend_finds_what_was_planted_and_says_so(done, years, runs, rows):
+    out = done("trend", years / "calib", "--against", "temperature", "--quiet")
+    assert out.startswith("simulated, r: 8 amplifiers, 12 runs from 2025-03-14 to 2028-03-14\n")
+    (change,) = rows(out)
+    assert (change["amplifier"], change["first run after"]) == ("4/C01", runs[6][:12])
+    size, error = map(float, change["size [mmag]"].split(" ± "))
+    assert abs(size - 0.012 * 1085.7) < 3 * error
+    drifts = rows(out[out.index("significant drifts") :])
+    assert {row["amplifier"] for row in drifts} == {"2/C00", "2/C01"}
+    for row in drifts:
+        size, error = map(float, row["drift [mmag a year]"].split(" ± "))
+        assert abs(size - 0.004 * 1085.7) < 4 * error
+    responses = rows(out[out.index("significant responses to temperature") :])
+    assert {row["amplifier"] for row in responses} == {"3/C00", "3/C01"}
+    assert "temperature [mmag per degC]" in responses[0]
+
+
+def test_trend_for_machines(done, years, runs):
+    found = json.loads(done("trend", years / "calib", "--json", "--against", "temperature"))
+    assert found["runs"] == runs
+    assert found["against"] == ["temperature"]
+    assert found["changes"][0]["detector"] == 4
+    assert found["changes"][0]["size"] == pytest.approx(0.012, abs=0.003)
+    (unit,) = [one for one in found["units"] if (one["detector"], one["amplifier"]) == (2, "C00")]
+    trend = fx.Archive(years / "calib").trend(against="temperature")
+    assert unit["drift"] == pytest.approx(float(trend.drift.sel(detector=2, amplifier="C00")))
+    assert {"drift_p_holm", "response_temperature", "scatter"} <= set(unit)
+
+
+def test_trend_of_some_units_shows_them_all(done, refused, years, rows):
+    calib = years / "calib"
+    out = done("trend", calib, "--detector", "1,2", "--amplifier", "C00")
+    assert "no significant changes" in out
+    drifts = rows(out)
+    assert [row["amplifier"] for row in drifts] == ["2/C00", "1/C00"]
+    refused("--detector names 9, which no run has; have 1, 2, 3, 4", "trend", calib, "--detector", "9,2")
+    refused("--amplifier names nothing", "trend", calib, "--amplifier", ",")
+    refused("--gauge names 1b", "trend", calib, "--gauge", "1b")
+    named = done("trend", calib, "--gauge", "1,3")
+    assert "mean of G over detectors 1, 3" in named
+
+
+def test_trend_of_whole_detectors_has_no_amplifiers(done, refused, night, tmp_path):
+    done("add", tmp_path / "calib", night)
+    out = done("trend", tmp_path / "calib", "--json")
+    assert [unit["detector"] for unit in json.loads(out)["units"]] == [1, 2, 3]
+    refused("--amplifier: these runs are of whole detectors", "trend", tmp_path / "calib", "--amplifier", "C00")
+    refused("needs runs of amplifiers", "trend", tmp_path / "calib", "--name", "amplifier_ratio")
+
+
+def test_trend_of_few_runs_knows_no_drift(done, years):
+    out = done("trend", years / "calib", "--until", "2025-09-01")
+    assert "no significant changes" in out
+    assert "drift not known: there are too few runs" in out
+
+
+@pytest.mark.parametrize(
+    ("ending", "start"), [(".nc", b"\x89HDF"), (".png", b"\x89PNG"), (".svg", b"<?xml"), (".html", b"<!")]
+)
+def test_trend_into_a_file(done, refused, years, tmp_path, ending, start):
+    target = tmp_path / f"trend{ending}"
+    out = done("trend", years / "calib", "-o", target)
+    assert out.endswith(f"trend written to {target}\n")
+    assert target.read_bytes()[:4].lower().startswith(start.lower()[:4])
+    if ending == ".nc":
+        assert fx.open(target).identical(fx.Archive(years / "calib").trend())
+        with pytest.raises(fx.SchemaError, match="has no E"):
+            fx.Archive(tmp_path / "other").add(target)
+    refused("already there", "trend", years / "calib", "-o", target)
+
+
+def test_bad_use_of_trend(refused, years, tmp_path):
+    calib = years / "calib"
+    refused("ends in none of .nc", "trend", calib, "-o", tmp_path / "trend.gif")
+    refused(
+        "no run has exposures from 2040-01-01 on; flatnorm archive list shows", "trend", calib, "--since", "2040-01-01"
+    )
+    refused("against names moon", "trend", calib, "--against", "moon")
+    refused("nothing is archived for 'other'; there is simulated r", "trend", calib, "--camera", "other")
+    refused("alpha is 2", "trend", calib, "--alpha", "2")
+    refused("Invalid value for '--name'", "trend", calib, "--name", "E")
+    assert not list(tmp_path.iterdir())
+
+
+def test_recommend(done, refused, years):
+    calib = years / "calib"
+    verdict = json.loads(done("recommend", calib, "--date", "2026-11-22", "--json"))
+    assert verdict["verdict"] in ("renew", "keep")
+    out = done("recommend", calib, "--date", "2026-11-22", "--tolerance", "1000")
+    assert out.startswith("keep: ")
+    assert max(map(len, out.splitlines())) <= 120
+    refused("no run holds", "recommend", calib, "--date", "2020-01-01")
+    refused("tolerance", "recommend", calib, "--date", "2026-11-22", "--tolerance", "-1")
+
+
+def test_diff(done, refused, years, runs, tmp_path, rows):
+    calib = years / "calib"
+    out = done("diff", calib, runs[11], runs[0][:5], "--rows", "2", "-o", tmp_path / "diff.nc")
+    assert out.startswith(f"{runs[11][:12]} over {runs[0][:12]}: ")
+    table = rows(out)
+    assert len(table) == 2
+    assert {row["amplifier"] for row in table} <= {"4/C01", "2/C00", "2/C01"}
+    assert all(float(row["G [mmag]"].split()[0]) > 8 for row in table)
+    assert fx.open(tmp_path / "diff.nc").G_ratio.sizes == {"detector": 4, "amplifier": 2}
+    done("diff", calib, runs[11], runs[0], "-o", tmp_path / "diff.png", "--quiet")
+    assert (tmp_path / "diff.png").read_bytes().startswith(b"\x89PNG")
+    found = json.loads(done("diff", calib, runs[11], runs[0], "--json", "--gauge", "1,3"))
+    assert (found["run_a"], found["run_b"]) == (runs[11], runs[0])
+    assert len(found["units"]) == 8
+    refused("ends in none of", "diff", calib, runs[1], runs[0], "-o", tmp_path / "diff.html")
+    refused("--gauge names 77", "diff", calib, runs[1], runs[0], "--gauge", "77")
