@@ -1,4 +1,4 @@
-"""flatnorm report: a solution as one HTML file."""
+"""flatnorm report: a solution, or a trend, as one HTML file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ EXAMPLE = "Example: flatnorm report run.nc -o run.html"
 
 
 def command(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Solution: .nc or .ecsv.")],
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", help="Solution: .nc or .ecsv; or what flatnorm archive trend wrote.")
+    ],
     output: Annotated[Path, output_option("HTML file to write.")],
     diagnosis: Annotated[
         Path | None,
@@ -27,18 +29,28 @@ def command(
             rich_help_panel="Input",
         ),
     ] = None,
+    trend: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH",
+            help="What flatnorm archive trend wrote of its camera; shown below the solution.",
+            rich_help_panel="Input",
+        ),
+    ] = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Write all there is to see of a solution into one HTML file.
 
-    Reads a solution; writes its verdict, pictures, tables and provenance. The file needs no network: it can be mailed,
+    Reads a solution, or a trend; writes its verdict, pictures, tables and provenance. The file needs no network: it can be mailed,
     kept beside the solution, or opened years later.
     """
     from flatnorm_xr.show.report import report
 
-    refuse_existing([output], overwrite=overwrite, inputs=[run, *([] if diagnosis is None else [diagnosis])])
+    refuse_existing(
+        [output], overwrite=overwrite, inputs=[run, *(path for path in (diagnosis, trend) if path is not None)]
+    )
     solution = open_levels(run)
-    found = None if diagnosis is None else open_levels(diagnosis)
+    found, years = (None if path is None else open_levels(path) for path in (diagnosis, trend))
     with waiting("report", wanted=not state.quiet):
-        report(solution, output, diagnosis=found, overwrite=overwrite)
+        report(solution, output, diagnosis=found, trend=years, overwrite=overwrite)
     say(f"report written to {output}")

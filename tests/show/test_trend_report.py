@@ -231,3 +231,19 @@ def test_refusals_say_what_to_do(trend: xr.Dataset, tmp_path: Path) -> None:
     with pytest.raises(fx.FlatnormError, match=r"^report: the trend has no dim detector; select with a list"):
         fx.report(solution, target, trend=trend.isel(detector=0))
     assert not target.exists()
+
+
+def test_command_writes_the_same_pages(trend: xr.Dataset, tmp_path: Path) -> None:
+    from flatnorm_xr.cli.main import main
+
+    solution = fx.solve(fx.simulate(n_detectors=6, n_amplifiers=4, seed=1), weights="variance")
+    fx.save(trend, tmp_path / "trend.nc")
+    fx.save(solution, tmp_path / "run.nc")
+    for words in (["trend.nc"], ["run.nc", "--trend", str(tmp_path / "trend.nc")]):
+        with pytest.raises(SystemExit) as left:
+            main(["report", str(tmp_path / words[0]), "-o", str(tmp_path / "a.html"), "--overwrite", *words[1:]])
+        assert left.value.code == 0
+        text = (tmp_path / "a.html").read_text(encoding="utf-8")
+        expected = written(trend, tmp_path) if len(words) == 1 else written(solution, tmp_path, trend=trend)
+        assert rows(text, "drifts") == rows(expected, "drifts")
+        assert verdict(text) == verdict(expected)

@@ -105,7 +105,7 @@ def comparison(
         msg = f"{_CALLER}: no unit was measured in both runs, so there is nothing to compare"
         raise FlatnormError(msg)
     names, x = np.array(rows.detectors), side_by_side(rows)
-    width = float(np.clip(0.16 * len(rows.detectors) + 2, 7.2, 14.0))
+    width = float(np.clip(0.16 * len(rows.detectors) + 2, 9.0, 14.0))
     axes = choose_axes(ax, figsize, caller=_CALLER, default=(width, 4.8 + name_height(names)))
     axes.axhline(0, color="0.6", linewidth=0.8, linestyle="--", zorder=0)
     levels = _draw_levels(axes, comparison, rows, x)
@@ -137,10 +137,14 @@ def _logarithm(ds: xr.Dataset, name: str, rows: Rows) -> tuple[Array, Array | No
     return 100 * np.log(ratio), 100 * table(ds[f"{name}_stderr"], rows)[:, 0] / ratio
 
 
-def _draw(axes: Axes, x: Array, percent: Array, error: Array | None, *, marker: str, **look: Any) -> ErrorbarContainer:
-    size = float(np.clip(70 / np.sqrt(x.size), 1.5, 6.0))
+def _draw(
+    axes: Axes, x: Array, percent: Array, error: Array | None, *, larger: float = 1.0, **look: Any
+) -> ErrorbarContainer:
+    size = larger * float(np.clip(70 / np.sqrt(x.size), 1.5, 6.0))
     bars = error is not None and x.size <= _MOST_BARS and bool(np.isfinite(error).any())
-    return axes.errorbar(x, percent, yerr=error if bars else None, fmt=marker, markersize=size, elinewidth=0.8, **look)
+    return axes.errorbar(
+        x, percent, yerr=error if bars else None, linestyle="none", markersize=size, elinewidth=0.8, **look
+    )
 
 
 def _draw_levels(axes: Axes, ds: xr.Dataset, rows: Rows, x: Array) -> ErrorbarContainer | None:
@@ -150,8 +154,8 @@ def _draw_levels(axes: Axes, ds: xr.Dataset, rows: Rows, x: Array) -> ErrorbarCo
     percent, _ = _logarithm(ds, "level_ratio", rows)
     if not np.isfinite(percent).any():
         return None
-    label = "level over E"
-    return _draw(axes, x, percent, None, marker="s", color=COLOURS[1], markerfacecolor="none", zorder=2, label=label)
+    look: dict[str, Any] = {"marker": "s", "color": COLOURS[1], "markerfacecolor": "none", "label": "level over E"}
+    return _draw(axes, x, percent, None, larger=1.5, zorder=2, **look)
 
 
 def _certain(ds: xr.Dataset, rows: Rows, percent: Array, alpha: float) -> NDArray[np.intp]:
