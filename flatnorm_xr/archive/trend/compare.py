@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,7 +12,8 @@ from numpy.typing import NDArray
 from flatnorm_xr.archive.trend.regression import p_value
 from flatnorm_xr.archive.trend.typical import location
 from flatnorm_xr.decompose.confidence import covariance_factors
-from flatnorm_xr.decompose.gauge import Gauge, named_detectors
+from flatnorm_xr.decompose.covariance import gauge_gradient
+from flatnorm_xr.decompose.gauge import Gauge, gauge_mean, named_detectors
 from flatnorm_xr.decompose.groups import split_groups
 from flatnorm_xr.decompose.structure.finding import holm, with_error
 from flatnorm_xr.decompose.variance import check_solution
@@ -208,7 +210,8 @@ def _factors(part: xr.Dataset) -> tuple[xr.DataArray, xr.DataArray] | None:
         return None
     if "G_stderr" not in part or "gauge_weight" not in part:
         return own, shared
-    share = (part["gauge_weight"] * part["G"]).fillna(0.0)
+    gauge: Gauge = json.loads(part.attrs.get("configuration", "{}")).get("gauge", "mean")
+    share = gauge_gradient(part["gauge_weight"].fillna(0.0), part["G"], mean=gauge_mean(gauge))
     share = share / share.sum()
     units = list(own.dims)
     moved = shared - (share * shared).sum(units)
@@ -290,7 +293,7 @@ def _coords(parts: list[xr.Dataset], labelled: xr.Dataset, dims: tuple[str, ...]
     known = [
         xr.Dataset(
             {str(name): coord.variable for name, coord in part.coords.items() if _of_units(coord, dims)}
-        ).assign_coords({dim: part[dim] for dim in dims})
+        ).assign_coords({dim: part[dim].values for dim in dims})
         for part in parts
     ]
     both = known[0] if all(known[0][dim].equals(known[1][dim]) for dim in dims) else known[0].combine_first(known[1])
@@ -320,5 +323,5 @@ def _sentence(compared: xr.Dataset, ratio: Array, error: Array, p: Array, dims: 
     beside = f" where errors alone make {noise:.2g}" if np.isfinite(noise) else ""
     return (
         f"{certain or 'none'} of {measured} {dims[-1]}s differ{'s' * (certain == 1)}; rms {compared.attrs['rms']:.2g} "
-        f"mmag{beside}; most certain {offenders([name])}: {size} mmag{probability}"
+        f"mmag{beside}; {'most certain' if certain else 'least alike'} {offenders([name])}: {size} mmag{probability}"
     )
