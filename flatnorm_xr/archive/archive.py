@@ -340,8 +340,8 @@ class Archive:
         DataArray, (run, dims...)
             In order of time, with the coordinate ``time``. Units that a run does not have are NaN; what lies along
             exposure lies along ``exposure_number``, the exposures of the filter, padded to the longest run. Of groups,
-            the one that holds the filter. Nothing is read until values are asked for, and then only the runs they come from; no dask is
-            needed, and ``.chunk()`` gives a dask array.
+            the one that holds the filter. Nothing is read until values are asked for, and then only the runs they come
+            from; no dask is needed, and ``.chunk()`` gives a dask array.
         """
         from flatnorm_xr.archive.lazy import over_runs
 

@@ -41,8 +41,8 @@ def command(
 ) -> None:
     """Write all there is to see of a solution into one HTML file.
 
-    Reads a solution, or a trend; writes its verdict, pictures, tables and provenance. The file needs no network: it can be mailed,
-    kept beside the solution, or opened years later.
+    Reads a solution, or a trend; writes its verdict, pictures, tables and provenance. The file needs no network: it can
+    be mailed, kept beside the solution, or opened years later.
     """
     from flatnorm_xr.show.report import report
 
