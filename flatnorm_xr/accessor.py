@@ -227,7 +227,7 @@ class FlatnormPlotAccessor:
         return trend(self._ds, **keywords)
 
     def comparison(self, **keywords: Any) -> Any:
-        """Draw what differs between two runs; see `flatnorm_xr.show.plots.comparison`."""
+        """Differences between two runs; see `flatnorm_xr.show.plots.comparison`."""
         from flatnorm_xr.show.plots import comparison
 
         return comparison(self._ds, **keywords)
