@@ -161,7 +161,7 @@ def test_list_has_one_line_a_run_in_order_of_time(done, years, runs, rows):
     assert [row["run"] for row in table] == [run[:12] for run in runs]
     assert [row["from"] for row in table] == sorted(row["from"] for row in table)
     assert [row["certified"] for row in table] == ["yes", *[""] * 11]
-    assert {(row["camera"], row["filter"], row["exp."], row["units"], row["lost"]) for row in table} == {
+    assert {(row["camera"], row["filter"], row["exposures"], row["units"], row["lost"]) for row in table} == {
         ("simulated", "r", "5", "8", "0")
     }
     listed = json.loads(done("list", years / "calib", "--json", "--quiet"))

@@ -14,7 +14,7 @@ __all__ = ["EXAMPLE", "command"]
 
 EXAMPLE = "Example: flatnorm archive list calib --since 2026-01-01"
 
-COLUMNS = ("run", "camera", "filter", "from", "exp.", "units", "lost", "residual", "certified")
+COLUMNS = ("run", "camera", "filter", "from", "exposures", "units", "lost", "residual", "certified")
 
 
 def command(

@@ -21,11 +21,10 @@ __all__ = [
     "Run",
     "Since",
     "Until",
-    "chosen",
     "run_argument",
 ]
 
-_CHOSEN = "Which runs"
+_PANEL = "Which runs"
 
 
 def run_argument(metavar: str, help: str) -> Any:
@@ -33,23 +32,23 @@ def run_argument(metavar: str, help: str) -> Any:
     return typer.Argument(metavar=metavar, help=help, autocompletion=completion.runs)
 
 
-def chosen(help: str, *names: str, metavar: str, complete: Any = None) -> Any:
+def _chosen(help: str, *names: str, metavar: str, complete: Any = None) -> Any:
     """Option that chooses among runs."""
-    return typer.Option(*names, metavar=metavar, help=help, autocompletion=complete, rich_help_panel=_CHOSEN)
+    return typer.Option(*names, metavar=metavar, help=help, autocompletion=complete, rich_help_panel=_PANEL)
 
 
 ArchivePath = Annotated[Path, typer.Argument(metavar="ARCHIVE", help="Folder of the archive.")]
 Run = Annotated[str, run_argument("RUN", "Name of the run, or its first digits.")]
 CameraOf = Annotated[
-    str | None, chosen("Camera, by its name in the archive.", metavar="NAME", complete=completion.cameras)
+    str | None, _chosen("Camera, by its name in the archive.", metavar="NAME", complete=completion.cameras)
 ]
 FilterOf = Annotated[
-    str | None, chosen("Filter, by its name in the archive.", metavar="NAME", complete=completion.filters)
+    str | None, _chosen("Filter, by its name in the archive.", metavar="NAME", complete=completion.filters)
 ]
-Since = Annotated[str | None, chosen("Only runs with exposures from this date on, UTC.", metavar="DATE")]
-Until = Annotated[str | None, chosen("Only runs with exposures before this date, UTC.", metavar="DATE")]
+Since = Annotated[str | None, _chosen("Only runs with exposures from this date on, UTC.", metavar="DATE")]
+Until = Annotated[str | None, _chosen("Only runs with exposures before this date, UTC.", metavar="DATE")]
 Date = Annotated[
-    str | None, chosen("Day or moment, UTC, such as 2026-11-22; default: now.", "-d", "--date", metavar="DATE")
+    str | None, _chosen("Day or moment, UTC, such as 2026-11-22; default: now.", "-d", "--date", metavar="DATE")
 ]
 Approver = Annotated[str, typer.Option(metavar="NAME", help="Who says so; goes into the records.")]
 Alpha = Annotated[float, typer.Option(metavar="P", help="Chance of any false finding among all units.")]

@@ -17,7 +17,6 @@ from flatnorm_xr.cli.archive.options import (
     GaugeOption,
     Since,
     Until,
-    chosen,
 )
 from flatnorm_xr.cli.console import refuse_existing, say, state
 from flatnorm_xr.cli.options import AsJson, Overwrite, output_option
@@ -42,8 +41,12 @@ def command(
     filter: FilterOf = None,
     since: Since = None,
     until: Until = None,
-    detector: Annotated[str | None, chosen("Detectors to follow, comma-separated.", metavar="LABELS")] = None,
-    amplifier: Annotated[str | None, chosen("Amplifiers to follow, comma-separated.", metavar="LABELS")] = None,
+    detector: Annotated[
+        str | None, typer.Option(metavar="LABELS", help="Detectors to follow, comma-separated; default: all.")
+    ] = None,
+    amplifier: Annotated[
+        str | None, typer.Option(metavar="LABELS", help="Amplifiers to follow, comma-separated; default: all.")
+    ] = None,
     name: Annotated[
         Followed, typer.Option(metavar="NAME", help="What is followed: G, detector_scale or amplifier_ratio.")
     ] = "G",
