@@ -31,6 +31,9 @@ SEASON, WEATHER = 8.0, 2.0
 
 MEAN_TEMPERATURE = 10.0
 
+LEVEL = 20_000.0
+"""Typical E, adu."""
+
 
 @dataclass(frozen=True)
 class Years:
@@ -141,7 +144,9 @@ def simulate_years(
     template = simulate(
         n_detectors=n_detectors + len(replaced), n_exposures=n_exposures, n_amplifiers=n_amplifiers, seed=seed
     )
-    template = _in_place(template, replaced, n_detectors).assign_attrs(title="Simulated levels of flats of many years")
+    template = _in_place(template, replaced, n_detectors).assign_attrs(
+        title="Simulated levels of flats of many years", simulation=json.dumps(_plain(configuration))
+    )
     template = template.drop_vars(["true_E"])
     template["physical_filter"] = ("exposure", np.full(n_exposures, physical_filter), template.physical_filter.attrs)
     dims = template["true_G"].dims
@@ -190,9 +195,9 @@ def simulate_history(
     -------
     Dataset
         ``G`` and ``G_stderr`` (run, detector[, amplifier]), NaN where not measured, as
-        `flatnorm_xr.archive.trend.follow.follow` takes them; ``true_G`` beside them, without noise; coordinates run,
-        time, temperature (run), and those of units. The mean of G over what a run measured is 1, as solutions have
-        it, before the factor.
+        `flatnorm_xr.archive.trend.follow.follow` takes them; ``true_G`` beside them, without noise and gauge;
+        coordinates run, time, temperature (run), and those of units. The errors are of the noise of levels, not of the
+        scatter from run to run. The mean of G over what a run measured is 1, as solutions have it, before the factor.
 
     Examples
     --------
@@ -266,6 +271,15 @@ def _check(values: dict[str, Any]) -> None:
     if broken:
         msg = f"simulate_years: {offenders(broken)}; correct the arguments"
         raise FlatnormError(msg)
+
+
+def _plain(value: Any) -> Any:
+    """Make settings fit for JSON, units as text."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_plain(item) for item in value]
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _in_place(template: xr.Dataset, replaced: Mapping[Any, float], n_detectors: int) -> xr.Dataset:
@@ -345,8 +359,7 @@ def _levels(decade: Years, run: int) -> xr.Dataset:
     exposures = template.sizes["exposure"]
     g = _log_response(truth, run)
     there = np.isfinite(g)
-    level = json.loads(template.attrs["simulation"])["level"]
-    e = math.log(level) + settings["weather"] * rng.standard_normal(exposures)
+    e = math.log(LEVEL) + settings["weather"] * rng.standard_normal(exposures)
     g = g + settings["run_noise"] * rng.standard_normal(g.shape)
     exact = np.exp(g[..., np.newaxis] + e)
     systematic, statistical = rng.standard_normal((2, *exact.shape))
