@@ -16,6 +16,7 @@ from flatnorm_xr import __version__
 from flatnorm_xr.errors import FlatnormError, offenders
 
 if TYPE_CHECKING:
+    from flatnorm_xr.archive.trend.recommend import Recommendation
     from flatnorm_xr.show.report.contents import Page
     from flatnorm_xr.show.report.facts import Facts
     from flatnorm_xr.show.report.trend_contents import TrendPage
@@ -36,7 +37,7 @@ def report(
     *,
     diagnosis: xr.Dataset | None = None,
     trend: xr.Dataset | None = None,
-    recommendation: Any = None,
+    recommendation: Recommendation | None = None,
     overwrite: bool = False,
 ) -> Path:
     """Write a solution as one HTML file: verdict, pictures, tables, provenance; or a trend over many.
@@ -100,7 +101,7 @@ def report(
 
 
 def _of_solution(
-    solution: xr.Dataset, diagnosis: xr.Dataset | None, trend: xr.Dataset | None, recommendation: Any
+    solution: xr.Dataset, diagnosis: xr.Dataset | None, trend: xr.Dataset | None, recommendation: Recommendation | None
 ) -> str:
     """Make the page of a solution."""
     from flatnorm_xr.decompose.structure import diagnose
@@ -129,7 +130,9 @@ def _written(facts: Facts, section: TrendSection | None, *, by_detector: bool) -
     return _render("report.html", make_page(facts, image, section), values_of(facts, image))
 
 
-def _of_trend(trend: xr.Dataset, recommendation: Any, *, others: tuple[xr.Dataset | None, ...]) -> str:
+def _of_trend(
+    trend: xr.Dataset, recommendation: Recommendation | None, *, others: tuple[xr.Dataset | None, ...]
+) -> str:
     """Make the page of a trend."""
     from flatnorm_xr.show.followed import Followed
     from flatnorm_xr.show.report.trend_contents import make_trend_page, trend_numbers
@@ -144,7 +147,9 @@ def _of_trend(trend: xr.Dataset, recommendation: Any, *, others: tuple[xr.Datase
     return _render("trend.html", make_trend_page(followed, recommendation), trend_numbers(followed))
 
 
-def _section(solution: xr.Dataset, trend: xr.Dataset | None, recommendation: Any) -> TrendSection | None:
+def _section(
+    solution: xr.Dataset, trend: xr.Dataset | None, recommendation: Recommendation | None
+) -> TrendSection | None:
     """Collect what a page says of a trend below a solution."""
     from flatnorm_xr.show.followed import Followed, is_trend
     from flatnorm_xr.show.report.trend_section import make_section, sum_up

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,9 @@ from flatnorm_xr.show.report.values import listed_numbers
 from flatnorm_xr.show.report.words import number, plural, with_mmag
 from flatnorm_xr.show.sizes import day
 from flatnorm_xr.show.texts import shown
+
+if TYPE_CHECKING:
+    from flatnorm_xr.archive.trend.recommend import Recommendation
 
 __all__ = ["TrendPage", "make_trend_page", "trend_numbers"]
 
@@ -51,7 +54,7 @@ class TrendPage:
         return [*head, *((table.name, table.title) for table in self.trend.tables), ("provenance", "Provenance")]
 
 
-def make_trend_page(followed: Followed, recommendation: Any) -> TrendPage:
+def make_trend_page(followed: Followed, recommendation: Recommendation | None) -> TrendPage:
     """Collect what the template shows of a trend.
 
     Parameters
@@ -76,7 +79,7 @@ def make_trend_page(followed: Followed, recommendation: Any) -> TrendPage:
     )
 
 
-def judge(followed: Followed, recommendation: Any) -> Verdict:
+def judge(followed: Followed, recommendation: Recommendation | None) -> Verdict:
     """Sum a trend up: what is recommended where that is known, else whether anything moved."""
     sentence = sum_up(followed)
     if recommendation is not None:
