@@ -458,12 +458,20 @@ class Archive:
         trend = self.trend(camera=certificate.camera, filter=certificate.filter, until=date, alpha=alpha)
         return recommend_from(trend, certificate.run, tolerance=tolerance, alpha=alpha)
 
-    def compare(self, run_a: str | Certificate, run_b: str | Certificate, *, gauge: Any = "common") -> xr.Dataset:
+    def compare(
+        self,
+        run_a: str | Certificate,
+        run_b: str | Certificate,
+        *,
+        gauge: Any = "common",
+        group: Any = None,
+        alpha: float = 0.01,
+    ) -> xr.Dataset:
         """Compare two runs; see `flatnorm_xr.archive.trend.compare.compare_solutions`."""
         from flatnorm_xr.archive.trend.compare import compare_solutions
 
         names = [self._holdings.resolved(run) for run in (run_a, run_b)]
-        comparison = compare_solutions(self.open(names[0]), self.open(names[1]), gauge=gauge)
+        comparison = compare_solutions(*map(self.open, names), gauge=gauge, group=group, alpha=alpha)
         return comparison.assign_attrs(run_a=names[0], run_b=names[1])
 
     def to_datatree(

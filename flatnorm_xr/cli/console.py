@@ -43,6 +43,7 @@ _KEYWORDS = "|".join(
         "filter",
         "floor",
         "gauge",
+        "group",
         "instrument",
         "level",
         "method",
@@ -143,7 +144,8 @@ def show_table(
         same = [i for i, texts in enumerate(found) if texts == {""} or (i and len(texts) == 1 and len(cells) > 2)]
         told = [f"{columns[i]} {cells[1][i]}" for i in same if cells[1][i]]
         if told:
-            typer.echo(f"  all {noun}: {', '.join(told)}")
+            words = f"  all {noun}: {', '.join(told)}"
+            typer.echo(textwrap.fill(words, screen_width(), subsequent_indent="    "))
         cells = [[cell for i, cell in enumerate(row) if i not in same] for row in cells]
     _print_table(_broken(cells, screen_width()) if _is_terminal() else cells)
 

@@ -122,3 +122,23 @@ def test_diff(done, refused, years, runs, tmp_path, rows):
     assert len(found["units"]) == 8
     refused("ends in none of", "diff", calib, runs[1], runs[0], "-o", tmp_path / "diff.html")
     refused("--gauge names 77", "diff", calib, runs[1], runs[0], "--gauge", "77")
+
+
+def test_runs_of_two_filters_are_told_apart_by_filter_or_group(done, refused, tmp_path):
+    calib = tmp_path / "calib"
+    names = ["g DECam SDSS c0001 4720.0 1520.0", "r DECam SDSS c0002 6415.0 1480.0"]
+    for seed in (1, 2):
+        levels = fx.simulate(n_detectors=4, n_exposures=12, seed=seed)
+        levels = levels.assign_coords(physical_filter=("exposure", [name for name in names for _ in range(6)]))
+        solution = fx.solve(levels, by="physical_filter", weights="variance", uncertainty="analytic")
+        done("add", calib, fx.save(solution.assign_attrs(camera="decam"), tmp_path / f"{seed}.nc"))
+    one, other = fx.Archive(calib).list().index
+    words = (one, "--begin", "2025-01-01", "--approver", "X")
+    refused(f"several filters; pass --filter with one of {names[0]}, {names[1]}", "certify", calib, *words)
+    done("certify", calib, *words, "--filter", names[1])
+    assert one in done("find", calib, "-d", "2026-01-01", "--path")
+    assert [run["certified"] for run in json.loads(done("list", calib, "--json"))] == [names[1], ""]
+    refused("several are archived; pass --filter with one of g DECam", "trend", calib)
+    assert done("trend", calib, "--filter", names[0]).startswith(f"decam, {names[0]}: 4 detectors, 2 runs")
+    refused("solved in groups.*pass --group with one of g DECam", "diff", calib, one, other)
+    assert f"{one[:12]} over {other[:12]}" in done("diff", calib, one, other, "--group", names[0])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flatnorm_xr.cli.archive.labels import PICTURES, known_ending, labels_of
-from flatnorm_xr.cli.archive.options import ArchivePath, GaugeOption, run_argument
+from flatnorm_xr.cli.archive.options import Alpha, ArchivePath, GaugeOption, run_argument
 from flatnorm_xr.cli.archive.words import (
     cell,
     columns_of_units,
@@ -26,6 +26,8 @@ from flatnorm_xr.cli.options import AsJson, Overwrite, output_option
 if TYPE_CHECKING:
     import xarray as xr
 
+    from flatnorm_xr.archive.archive import Archive
+
 __all__ = ["EXAMPLE", "command"]
 
 EXAMPLE = "Example: flatnorm archive diff calib 3f2a91c05b7e 9c01d2e47a66 -o diff.png"
@@ -36,6 +38,10 @@ def command(
     run_a: Annotated[str, run_argument("RUN_A", "The run above the line of the ratio.")],
     run_b: Annotated[str, run_argument("RUN_B", "The run below it.")],
     gauge: GaugeOption = "common",
+    group: Annotated[
+        str | None, typer.Option(metavar="LABEL", help="Group of exposures to compare, of runs solved in groups.")
+    ] = None,
+    alpha: Alpha = 0.01,
     rows: Annotated[int, typer.Option(metavar="N", help="Units that are listed, those that differ most.", min=0)] = 10,
     output: Annotated[Path | None, output_option("File to write: .nc, or .png, .pdf, .svg.")] = None,
     overwrite: Overwrite = False,
@@ -52,10 +58,8 @@ def command(
         known_ending(output, (".nc", ".nc4", *PICTURES), caller="diff")
         refuse_existing([output], overwrite=overwrite)
     kept = Archive(archive, create=False)
-    members: Any = gauge
-    if gauge != "common":
-        members = labels_of(gauge, kept.open(run_a)["detector"].values.tolist(), caller="diff", option="--gauge")
-    found = kept.compare(run_a, run_b, gauge=members)
+    members, chosen = _in_labels(kept, run_a, gauge, group)
+    found = kept.compare(run_a, run_b, gauge=members, group=chosen, alpha=alpha)
     if output is not None:
         _write(found, output, overwrite=overwrite)
     if as_json:
@@ -64,6 +68,20 @@ def command(
     _show(found, rows)
     if output is not None:
         say(f"comparison written to {output}")
+
+
+def _in_labels(kept: Archive, run: str, gauge: str, group: str | None) -> tuple[Any, Any]:
+    """Gauge and group as a run labels them."""
+    if gauge == "common" and group is None:
+        return gauge, group
+    solution = kept.open(run)
+    members: Any = gauge
+    if gauge != "common":
+        members = labels_of(gauge, solution["detector"].values.tolist(), caller="diff", option="--gauge")
+    if group is None or "group" not in solution.dims:
+        return members, group
+    labels = {str(label): label for label in solution["group"].values.tolist()}
+    return members, labels.get(group, group)
 
 
 def _show(comparison: xr.Dataset, most: int) -> None:
