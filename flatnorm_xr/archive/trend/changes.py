@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from flatnorm_xr.archive.trend.noise import best_noise, priced
+from flatnorm_xr.archive.trend.noise import best_noise, priced, steady_noise
 from flatnorm_xr.archive.trend.regression import Problem, fit, p_value
 from flatnorm_xr.archive.trend.whitened import FLOOR
 
@@ -90,14 +90,19 @@ def _critical(p: float, dof: Array) -> Array:
 def _go_forward(
     problem: Problem, rows: Array, series: Array, best: _State, price: Array, level: float, *, wandering: bool
 ) -> None:
-    """Add step after step while the next looks significant, and keep in ``best`` what is likeliest on the way."""
+    """Add step after step while the next looks significant, and keep in ``best`` what is likeliest on the way.
+
+    What else there is to find makes the residuals large, so that a step that is undone soon after would go unseen: the
+    noise is at most what differences between neighbouring runs say.
+    """
     most = best.steps.shape[1]
     steps = np.full((series.size, most), -1)
     kind = best.kind[series].copy() if wandering else np.full(series.size, problem.usual)
     in_vain = np.zeros(series.size, dtype=int)
     for k in range(most):
         found = fit(problem, rows[series], steps=steps[:, :k], kind=kind, scan=True)
-        go = (p_value(found.t_of_step, found.dof - 1) < level) & (found.place >= 0)
+        t = np.sqrt(found.taken_off / np.minimum(found.noise_beside_step, steady_noise(problem, rows[series], kind)))
+        go = (p_value(t, found.dof - 1) < level) & (found.place >= 0)
         go &= in_vain < _PATIENCE
         series, steps, kind, place, in_vain = series[go], steps[go], kind[go], found.place[go], in_vain[go]
         if not series.size:

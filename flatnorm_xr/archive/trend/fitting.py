@@ -27,7 +27,7 @@ FEWEST_RUNS = 4
 _ISOLATED = 5.0
 """Standard deviations of a difference by which a run must stand out from both neighbours to have no part."""
 
-_ROUNDS = 8
+_ROUNDS = 20
 _ROUNDS_OF_MANY = 2
 """In a large table, where one unit moves the offsets by little."""
 
@@ -36,6 +36,9 @@ _SETTLED = 0.02
 
 _SMALL = 2_000_000
 """Cells of a table that is fitted whole even where some units only are asked for."""
+
+_RUNS_OF_MANY = 400
+"""Runs from which the typical drift is found, where only some units of a large table are fitted."""
 
 _LEAST = 1e-9
 """Share that the other units have in an offset, for a unit that is the gauge by itself."""
@@ -126,7 +129,12 @@ def follow_units(
         if not noise.size or not moved > _SETTLED * np.median(np.sqrt(noise)):
             break
         last = _fit_round(replace(problem, offset=left), series, asked, alpha, tests)
-    steady = _typical(last.fitted, gauge, design.shape[0]) if whole else _Typical.unknown(design.shape[0])
+    if whole:
+        steady = _typical(last.fitted, gauge.member, design.shape[0])
+    elif gauge.named:
+        steady = _Typical.unknown(design.shape[0])
+    else:
+        steady = _typical_of_sample(y, last.problem, gauge.member)
     found = _in_units(_of_series(last, rows) if whole else last, mine, gauge, rows, steady, scales, known)
     normalisation = _normalisation(history, gauge.member, found.offset)
     return replace(found, offset=found.offset + normalisation, model=found.model - normalisation)
@@ -206,15 +214,26 @@ class _Typical:
         return cls(np.zeros(columns), *np.zeros((2, 0, columns)))
 
 
-def _typical(fitted: Fitted, gauge: GaugeSet, columns: int) -> _Typical:
-    value, share = np.zeros(columns), np.zeros((gauge.member.size, columns))
+def _typical(fitted: Fitted, member: Array, columns: int) -> _Typical:
+    value, share = np.zeros(columns), np.zeros((member.size, columns))
     for c in range(1, columns):
-        inside = gauge.member & np.isfinite(fitted.beta[:, c]) & (fitted.number >= FEWEST_RUNS)
+        inside = member & np.isfinite(fitted.beta[:, c]) & (fitted.number >= FEWEST_RUNS)
         if inside.any():
             value[c], share[inside, c] = location(fitted.beta[inside, c])
-    apart = max(1 - 1 / max(int(gauge.member.sum()), 1), _LEAST)
+    apart = max(1 - 1 / max(int(member.sum()), 1), _LEAST)
     own = fitted.variance[:, :columns] * fitted.noise[:, np.newaxis] / apart
     return _Typical(value, share, own)
+
+
+def _typical_of_sample(y: Array, problem: Problem, member: Array) -> _Typical:
+    """Find the typical drift and responses of many units from some of their runs."""
+    runs = spread_out(np.arange(y.shape[1]), _RUNS_OF_MANY)
+    runs = runs[np.isfinite(problem.y[:, runs]).any(axis=0)]
+    some = np.ascontiguousarray(y[np.ix_(member, runs)])
+    one = np.ones(len(some))
+    sample = Problem(some, problem.offset[runs], 0 * one, problem.quality[runs], one, problem.design[:, runs].copy())
+    found = _typical(fit(sample, np.arange(len(some))), one.astype(bool), len(problem.design))
+    return replace(_Typical.unknown(len(problem.design)), value=found.value)
 
 
 def _in_units(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from flatnorm_xr.archive.trend.regression import KINDS, NO_STEPS, WHITE, Fitted, Problem, as_steps, fit
 from flatnorm_xr.archive.trend.whitened import FLOOR, gains, noise_squares
 
-__all__ = ["PRICE", "Noise", "best_noise", "priced", "usual_noise"]
+__all__ = ["PRICE", "Noise", "best_noise", "priced", "steady_noise", "usual_noise"]
 
 Array = NDArray[Any]
 
@@ -55,6 +55,21 @@ def usual_noise(problem: Problem, rows: Array) -> int:
     score = told.sum() * trim_mean(restricted - restricted[WHITE], 0.25, axis=1)
     best = int(score.argmin())
     return best if score[best] < -PRICE else WHITE
+
+
+def steady_noise(problem: Problem, rows: Array, kind: Array) -> Array:
+    """Find the variance of what is new in a run from differences between neighbouring runs, which steps do not touch.
+
+    Parameters
+    ----------
+    problem, rows
+        As `fit`.
+    kind : array of int, (series)
+        Of noise: of the variance of differences it says how much is new.
+    """
+    rho, wandering = KINDS[kind].T
+    of_difference = (1 - wandering) + wandering / (1 + rho)
+    return np.asarray((problem.own[rows] + problem.excess[rows]) / of_difference + FLOOR**2)
 
 
 def priced(problem: Problem, kind: Array) -> Array:

@@ -110,10 +110,10 @@ class Fitted:
         return np.asarray(np.sqrt(self.variance * self.noise[:, np.newaxis]))
 
     @property
-    def t_of_step(self) -> Array:
-        """Student's t of the best further step."""
-        left = np.maximum(self.squares - self.taken_off, 0.0) + self.number * FLOOR**2
-        return np.asarray(np.sqrt(np.maximum(self.dof - 1, 0) * self.taken_off / np.where(left > 0, left, 1.0)))
+    def noise_beside_step(self) -> Array:
+        """`noise` beside the best further step."""
+        left = np.maximum(self.squares - self.taken_off, 0.0)
+        return np.asarray(left / np.maximum(self.dof - 1, 1) + FLOOR**2)
 
 
 def fit(

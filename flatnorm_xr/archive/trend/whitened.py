@@ -365,7 +365,8 @@ def isolated(y: Array, offset: Array, own: Array, quality: Array, rows: Array, t
     """Make NaN what stands out from both neighbours, and find the variance beyond the stated one, of chosen units.
 
     Both from differences of runs that follow each other, which steps and drifts hardly touch: a value goes that is
-    off from the one before and the one after, to the same side, by ``times`` the standard deviation of differences.
+    off from the one before and the one after, to the same side, by ``times`` the standard deviation of differences;
+    at an end, from the one beside it.
     Returns the number of values made NaN.
     """
     runs = y.shape[1]
@@ -383,14 +384,18 @@ def isolated(y: Array, offset: Array, own: Array, quality: Array, rows: Array, t
             step[t] = (y[u, where[t + 1]] - offset[where[t + 1]]) - (y[u, where[t]] - offset[where[t]])
             size[t] = abs(step[t])
         if number < 4:
-            excess[u] = 0.0
+            excess[u] = FLOOR * FLOOR
             continue
         scale = 1.482602218505602 * np.median(size[: number - 1])
         excess[u] = max(0.5 * scale * scale - np.median(known[:number]), FLOOR * FLOOR)
         bound = times * max(scale, FLOOR)
-        for t in range(1, number - 1):
-            before, after = step[t - 1], -step[t]
+        for t in range(number):
+            before = step[t - 1] if t > 0 else -step[0]
+            after = -step[t] if t < number - 1 else step[t - 1]
             if before * after > 0 and min(abs(before), abs(after)) > bound:
-                y[u, where[t]] = np.nan
-                lost += 1
+                # at an end the neighbour has to be like the run next to it, or it may be the one that is off
+                beyond = 1 if t == 0 else number - 3
+                if 0 < t < number - 1 or abs(step[beyond]) <= bound:
+                    y[u, where[t]] = np.nan
+                    lost += 1
     return lost
