@@ -71,7 +71,7 @@ def with_errors(sizes: ArrayLike, errors: ArrayLike) -> list[str]:
     Examples
     --------
     >>> with_errors([0.0130, -0.0005], [0.0004, 0.0003])
-    ['+14.12 ± 0.43', ' -0.54 ± 0.33']
+    ['+14.11 ± 0.43', ' -0.54 ± 0.33']
     """
     import numpy as np
 
