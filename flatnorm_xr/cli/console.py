@@ -53,6 +53,7 @@ _KEYWORDS = "|".join(
         "since",
         "strict",
         "supersede",
+        "to",
         "uncertainty",
         "units",
         "until",

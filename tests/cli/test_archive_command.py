@@ -102,6 +102,7 @@ def test_add_goes_on_past_a_file_that_cannot_be_added(flatnorm, night, tmp_path,
         assert line.startswith("flatnorm: error: add: ")
         assert str(path) in line
     assert "solve it first" in lines[2]
+    assert lines[3].endswith(f"is a folder: name its files, for example {tmp_path / '*.nc'}")
     assert lines[-1].startswith("flatnorm: error: 4 of 5 files not added: ")
     assert len(fx.Archive(tmp_path / "calib")) == 1
     status, out, _ = flatnorm("archive", "add", tmp_path / "calib", bad[0], night, "--json")
@@ -386,6 +387,7 @@ def test_reindex(done, calib, runs, harm):
 def test_export_gives_the_very_file_or_a_table(done, refused, years, runs, tmp_path):
     calib = years / "calib"
     target = tmp_path / "run.nc"
+    words = ("export", calib, runs[1], "-o")
     assert done("export", calib, runs[1][:6], "-o", target) == f"run {runs[1][:6]} written to {target}\n"
     assert target.read_bytes() == (calib / "runs" / runs[1][:2] / f"{runs[1]}.nc").read_bytes()
     refused("already there: .*pass --overwrite", "export", calib, runs[2], "-o", target)
@@ -394,6 +396,7 @@ def test_export_gives_the_very_file_or_a_table(done, refused, years, runs, tmp_p
     done("export", calib, runs[1], "-o", tmp_path / "run.csv")
     assert fx.read_table(tmp_path / "run.csv", units="adu").sizes["amplifier"] == 2
     done("export", calib, runs[1], "-o", tmp_path / "scales.yaml", "--to", "lsst")
+    refused("ends in .csv and to is 'lsst'; leave --to out", *words, tmp_path / "other.csv", "--to", "lsst")
     refused("run.gif", "export", calib, runs[1], "-o", tmp_path / "run.gif")
     refused("Missing option", "export", calib, runs[1])
 

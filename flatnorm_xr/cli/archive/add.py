@@ -79,6 +79,9 @@ def _paths(files: Sequence[str]) -> Iterator[_Outcome]:
 
     seen = set()
     for given in files:
+        if Path(given).is_dir():
+            yield _Outcome(given, error=f"{given} is a folder: name its files, for example {Path(given) / '*.nc'}")
+            continue
         try:
             found = find_files(given, caller="add")
         except FlatnormError as error:
