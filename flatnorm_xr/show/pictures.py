@@ -22,6 +22,6 @@ PICTURES = {
 
 PICTURES_OF_RUNS = {
     "trend": "Responses over the years",
-    "comparison": "What differs between two runs",
+    "comparison": "Differences between two runs",
 }
 """Those that draw what an archive says of many runs, or of two."""
