@@ -96,6 +96,17 @@ def comparison(
     ------
     FlatnormError
         Not a comparison, no unit in both runs, a selection dropped a dim, or both ``ax`` and ``figsize``.
+
+    Examples
+    --------
+    >>> import matplotlib.pyplot as plt
+    >>> import flatnorm_xr as fx
+    >>> from flatnorm_xr.archive.trend.compare import compare_solutions
+    >>> one, other = (fx.solve(fx.simulate(n_detectors=9, seed=1)) for _ in range(2))
+    >>> drawn = comparison(compare_solutions(one, other))
+    >>> drawn.significant
+    {}
+    >>> plt.close()
     """
     _require(comparison)
     rows = rows_of(comparison)

@@ -99,6 +99,16 @@ def trend(
     ------
     FlatnormError
         Not a trend, no such detector or amplifier, no unit that was measured, or both ``ax`` and ``figsize``.
+
+    Examples
+    --------
+    >>> import matplotlib.pyplot as plt
+    >>> from flatnorm_xr.archive.trend.follow import follow
+    >>> from flatnorm_xr.simulate.years import simulate_history
+    >>> history = simulate_history(runs=40, jumps=[(3, 4.0, 0.01)], seed=1)
+    >>> list(trend(follow(history)).points)
+    ['3']
+    >>> plt.close()
     """
     require_trend(trend, caller=_CALLER)
     chosen = _selected(trend, detector=detector, amplifier=amplifier)
