@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from flatnorm_xr.archive.trend.compare import MMAG
 from flatnorm_xr.archive.trend.regression import p_value
-from flatnorm_xr.decompose.structure.finding import holm
+from flatnorm_xr.decompose.structure.finding import holm, with_error
 from flatnorm_xr.decompose.sweeps import unit_dims
 from flatnorm_xr.errors import FlatnormError, SchemaError, offenders
 
@@ -72,13 +72,15 @@ def recommend_from(
     since : date, optional
         Only runs from this time on say what the units are now.
     tolerance : float
-        Change that matters, mmag.
+        Change that matters, mmag; 1 mmag is a change of ln G by 9.2e-4.
     alpha : float
         Chance to renew where nothing changed.
 
     Returns
     -------
     Recommendation
+        With ``verdict`` "renew" or "keep" and a ``sentence`` that says why, with sizes, errors and probability. Units
+        that were not measured in the reference or not since have no part.
 
     Raises
     ------
@@ -117,13 +119,13 @@ def recommend_from(
     mean, number = _now(trend, y, later, dims)
     change = MMAG * (mean - y[place])
     if not np.isfinite(change).any():
-        words = f"No unit was measured since {reference[:12]}, so nothing says that it changed."
+        words = f"No {dims[-1]} was measured since {reference[:12]}, so nothing says that it changed."
         nothing = {"unit": "", "change": np.nan, "error": np.nan, "p": np.nan, "rms": np.nan}
         return Recommendation("keep", words, **nothing, changed=(), runs=0, until="", **said)  # type: ignore[arg-type]
     error = MMAG * _errors(trend, dims, place, number)
     p, chance_of_rms = _p_values(change, error, np.isfinite(y).sum(axis=0) - _PARAMETERS)
     last = str(trend["time"].values[later][-1].astype("datetime64[s]"))
-    found = _Changes(names, change, error, p, chance_of_rms, float(tolerance), float(alpha))
+    found = _Changes(dims[-1], names, change, error, p, chance_of_rms, float(tolerance), float(alpha))
     return found.advice(reference=reference, runs=int(number.max()), until=last)
 
 
@@ -131,6 +133,7 @@ def recommend_from(
 class _Changes:
     """Changes of all units since the reference, mmag."""
 
+    noun: str
     names: list[str]
     change: Array
     error: Array
@@ -158,16 +161,17 @@ class _Changes:
         size = np.nan_to_num(np.abs(self.change))
         most = int(np.argmax(np.where(beyond, size, -1.0))) if beyond.any() else int(size.argmax())
         order = [int(k) for k in np.argsort(-size) if beyond[k]]
-        resting = f"{self._number(runs, 'run')} until {until[:10]}"
+        resting = f"the mean of {runs} runs" if runs > 1 else "a single run"
+        resting = f"{resting} until {until[:10]}"
         if order:
             told = offenders([f"{self.names[k]} by {self._size(k)}" for k in order])
             words = (
-                f"{len(order)} of {self._known} units changed by more than {self.tolerance:g} mmag since "
+                f"{len(order)} of {self._known} {self.noun}s changed by more than {self.tolerance:g} mmag since "
                 f"{reference[:12]}: {told}; p {self.p[most]:.2g}. All: {self.rms:.3g} mmag rms. From {resting}."
             )
         elif of_all:
             words = (
-                f"All units together changed by {self.rms:.3g} mmag rms since {reference[:12]}, more than "
+                f"All {self.noun}s together changed by {self.rms:.3g} mmag rms since {reference[:12]}, more than "
                 f"{self.tolerance:g} mmag, p {self.chance_of_rms:.2g}; most {self.names[most]} by {self._size(most)}. "
                 f"From {resting}."
             )
@@ -191,24 +195,17 @@ class _Changes:
 
     def _why_not(self, most: int) -> str:
         if abs(self.change[most]) <= self.tolerance:
-            return (
-                f"No unit changed by more than {self.tolerance:g} mmag; most {self.names[most]} by {self._size(most)}."
-            )
+            least = f"No {self.noun} changed by more than {self.tolerance:g} mmag"
+            return f"{least}; most {self.names[most]} by {self._size(most)}."
         if not self.error[most] > 0:
             return f"{self.names[most]} changed by {self._size(most)}, but too few runs tell how much they scatter."
         return (
             f"{self.names[most]} seems to have changed by {self._size(most)}, but chance explains it: p "
-            f"{self.p[most]:.2g} among {self._known} units."
+            f"{self.p[most]:.2g} among {self._known} {self.noun}s."
         )
 
     def _size(self, unit: int) -> str:
-        error = self.error[unit]
-        of_error = f" ± {error:.2g}" if error > 0 else ""
-        return f"{self.change[unit]:+.3g}{of_error} mmag"
-
-    @staticmethod
-    def _number(n: int, noun: str) -> str:
-        return f"{n} {noun}{'' if n == 1 else 's'}"
+        return f"{with_error(float(self.change[unit]), float(self.error[unit]))} mmag"
 
 
 def _checked(trend: xr.Dataset, reference: str, tolerance: float, alpha: float) -> int:
