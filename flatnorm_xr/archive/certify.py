@@ -29,6 +29,7 @@ from flatnorm_xr.archive.certificates import (
 )
 from flatnorm_xr.archive.holdings import SHOWN, Holdings, saying_why
 from flatnorm_xr.archive.journal import Record
+from flatnorm_xr.archive.store import Moving
 from flatnorm_xr.errors import FlatnormError, ReadError, UnfitError, offenders
 
 __all__ = ["all_holding", "certify", "choose_kind", "find", "remove", "required", "revoke"]
@@ -127,11 +128,10 @@ def remove(holdings: Holdings, run: str, *, who: str, why: str) -> Path:
             raise FlatnormError(msg)
         return {"run": name, "who": who, "why": why}
 
-    moved: list[Path] = []
+    moving = Moving(holdings.store, name, "trash")
     with saying_why("remove", holdings.root):
-        # before any other decision, so that nobody certifies what is about to go
-        holdings.journal.append("remove", decide, then=lambda: moved.append(holdings.store.move(name, "trash")))
-    return moved[0]
+        holdings.journal.append("remove", decide, act=moving.do)
+    return moving.target
 
 
 def find(holdings: Holdings, camera: str | None, filter: str | None, date: Any) -> Certificate:

@@ -137,7 +137,8 @@ class Holdings:
             The file it is in, where an archive made that.
         """
         with saying_why("add", self.root), self.store.alone(digest):
-            known = self.ask(lambda connection: index.run_of_digest(connection, digest), scan=False)
+            # with a look at the files, for whoever added the same may have been killed before it was entered
+            known = self.ask(lambda connection: index.run_of_digest(connection, digest))
             if known is not None and self.store.is_whole(known):
                 return known
             if file is not None:

@@ -95,7 +95,7 @@ class Journal:
         kind: str,
         decide: Callable[[list[Record]], dict[str, Any]],
         *,
-        then: Callable[[], None] | None = None,
+        act: Callable[[], Callable[[], None]] | None = None,
     ) -> Record:
         """Write the next record.
 
@@ -105,8 +105,9 @@ class Journal:
         decide : callable
             Given all records before it, returns what the record says, or raises; called again when another writer was
             faster.
-        then : callable, optional
-            Called once the record is written, before another writer decides anything.
+        act : callable, optional
+            Does what was decided, before the record says so and before another writer decides anything; gives what
+            undoes it, which is called when the record cannot be written.
         """
         with held(self.folder / "lock"):
             while True:
@@ -114,10 +115,18 @@ class Journal:
                 said = decide(records)
                 number = records[-1].number + 1 if records else 0
                 previous = records[-1].seal if records else ""
-                if claim_file(self.path(number), _written(kind, number, said, previous)):
-                    if then is not None:
-                        then()
+                content = _written(kind, number, said, previous)
+                undo = None if act is None else act()
+                try:
+                    claimed = claim_file(self.path(number), content)
+                except BaseException:
+                    if undo is not None:
+                        undo()
+                    raise
+                if claimed:
                     return self.read(number)
+                if undo is not None:
+                    undo()
 
 
 def _written(kind: str, number: int, said: dict[str, Any], previous: str) -> bytes:

@@ -20,7 +20,7 @@ from flatnorm_xr.archive.locks import held
 from flatnorm_xr.archive.netcdf import write_unprotected
 from flatnorm_xr.errors import FlatnormError, offenders
 
-__all__ = ["RUN", "Store", "sha256_of"]
+__all__ = ["RUN", "Moving", "Store", "sha256_of"]
 
 RUN = re.compile(r"[0-9a-f]{64}")
 """What a run is called: the sha256 of its file."""
@@ -108,25 +108,6 @@ class Store:
         path = self.path(run)
         return path.is_file() and sha256_of(path) == run
 
-    def move(self, run: str, folder: str) -> Path:
-        """Take a run out of the archive, to ``trash`` or ``quarantine``."""
-        return self.move_file(self.path(run), folder)
-
-    def move_file(self, path: Path, folder: str) -> Path:
-        """Take any file out of its folder; one that has been taken out under the same name before is kept too."""
-        target = self.root / folder / path.name
-        target.parent.mkdir(exist_ok=True)
-        if os.path.lexists(target):
-            target = target.with_name(f"{path.name}.{secrets.token_hex(4)}")
-        os.replace(path, target)
-        _flush_folders(target.parent, path.parent)
-        return target
-
-    def put_back(self, moved: Path, run: str) -> None:
-        """Undo `move`."""
-        os.replace(moved, self.path(run))
-        _flush_folders(self.path(run).parent, moved.parent)
-
     def moved(self, prefix: str) -> list[Path]:
         """Files that were taken out, of runs that begin with these digits."""
         return [p for folder in ("trash", "quarantine") for p in sorted((self.root / folder).glob(f"{prefix}*"))]
@@ -191,6 +172,36 @@ def _flush_folders(*folders: Path) -> None:
     for folder in folders:
         with contextlib.suppress(OSError):
             flush(folder)
+
+
+class Moving:
+    """A run on its way out of the archive, which can be taken back.
+
+    Parameters
+    ----------
+    store : Store
+    run : str
+    folder : str
+        ``trash`` or ``quarantine``. What was moved there under the same name before is kept too.
+    """
+
+    def __init__(self, store: Store, run: str, folder: str) -> None:
+        self._place = store.path(run)
+        self.target = store.root / folder / self._place.name
+
+    def do(self) -> Callable[[], None]:
+        """Move it; gives what undoes that."""
+        self.target.parent.mkdir(exist_ok=True)
+        if os.path.lexists(self.target):
+            self.target = self.target.with_name(f"{self._place.name}.{secrets.token_hex(4)}")
+        os.replace(self._place, self.target)
+        _flush_folders(self.target.parent, self._place.parent)
+        return self.undo
+
+    def undo(self) -> None:
+        """Put it back."""
+        os.replace(self.target, self._place)
+        _flush_folders(self._place.parent, self.target.parent)
 
 
 def sha256_of(path: Path) -> str:

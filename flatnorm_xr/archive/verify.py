@@ -9,7 +9,7 @@ from pathlib import Path
 from flatnorm_xr.archive.certificates import certificates_of, interval_words
 from flatnorm_xr.archive.certify import all_holding
 from flatnorm_xr.archive.holdings import SHOWN, Holdings, saying_why
-from flatnorm_xr.archive.store import sha256_of
+from flatnorm_xr.archive.store import Moving, sha256_of
 from flatnorm_xr.errors import FlatnormError, offenders
 
 __all__ = ["Problem", "problems_of"]
@@ -69,20 +69,16 @@ def _is_damaged(path: Path, run: str) -> bool:
 
 def _put_aside(holdings: Holdings, run: str, why: str) -> str:
     """Move a damaged run away; say what was done."""
-    moved: list[Path] = []
+    moving = Moving(holdings.store, run, "quarantine")
     try:
         with saying_why("verify", holdings.root):
-            holdings.journal.append(
-                "quarantine",
-                lambda records: {"run": run, "why": why},
-                then=lambda: moved.append(holdings.store.move(run, "quarantine")),
-            )
-            if not _is_damaged(moved[0], run):  # another process has mended it since it was read
-                holdings.store.put_back(moved[0], run)
+            holdings.journal.append("quarantine", lambda records: {"run": run, "why": why}, act=moving.do)
+            if not _is_damaged(moving.target, run):  # another process has mended it since it was read
+                moving.undo()
                 return "mended by another process"
     except FlatnormError as error:
         return f"not moved: {error}"
-    return f"moved to {moved[0]}"
+    return f"moved to {moving.target}"
 
 
 def _of_strangers(holdings: Holdings) -> Iterator[Problem]:

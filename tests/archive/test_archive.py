@@ -55,6 +55,16 @@ def test_the_same_run_twice_is_one(calib, small_run):
     assert len(files(calib)) == len(calib.list()) == 1
 
 
+def test_a_run_whose_adding_was_cut_short_is_found_when_it_is_solved_again(calib, small_run, monkeypatch):
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(
+            "flatnorm_xr.archive.holdings.Holdings.enter", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)
+        )
+        calib.add(small_run(1).assign_attrs(history="2025: solve"))
+    calib.add(small_run(1).assign_attrs(history="2026: solve"))
+    assert len(calib) == 1
+
+
 def test_a_night_that_was_only_solved_again_is_the_same_run(calib, small_run):
     first = calib.add(small_run(1).assign_attrs(history="2025: solve"))
     assert calib.add(small_run(1).assign_attrs(history="2026: solve")) == first
@@ -427,6 +437,29 @@ def test_removal_needs_a_name_and_a_reason(filled, reason):
     with pytest.raises(FlatnormError, match="it must say something, for it goes into the records"):
         archive.remove(runs["r"], **reason)
     assert runs["r"] in archive.list().index
+
+
+def test_what_could_not_be_moved_is_not_recorded_as_removed(filled):
+    archive, runs = filled
+    (archive.path / "trash").touch()  # a file where the folder should be
+    with pytest.raises(FlatnormError, match="nothing was changed"):
+        archive.remove(runs["r"], who="a", why="b")
+    assert archive.show(runs["r"])["decisions"] == []
+    assert runs["r"] in archive.list().index
+
+
+def test_what_could_not_be_recorded_is_put_back(filled, monkeypatch):
+    archive, runs = filled
+
+    def no_space(*_: object) -> bool:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("flatnorm_xr.archive.journal.claim_file", no_space)
+        with pytest.raises(FlatnormError, match="No space left on device; nothing was changed"):
+            archive.remove(runs["r"], who="a", why="b")
+    assert archive.show(runs["r"])["decisions"] == []
+    assert list((archive.path / "trash").iterdir()) == []
 
 
 # the folder ----------------------------------------------------------------------------------------------------------
