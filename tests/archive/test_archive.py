@@ -56,11 +56,13 @@ def test_the_same_run_twice_is_one(calib, small_run):
 
 
 def test_a_run_whose_adding_was_cut_short_is_found_when_it_is_solved_again(calib, small_run, monkeypatch):
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(
-            "flatnorm_xr.archive.holdings.Holdings.enter", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)
-        )
-        calib.add(small_run(1).assign_attrs(history="2025: solve"))
+    def cut_short(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("flatnorm_xr.archive.holdings.Holdings.enter", cut_short)
+        with pytest.raises(KeyboardInterrupt):
+            calib.add(small_run(1).assign_attrs(history="2025: solve"))
     calib.add(small_run(1).assign_attrs(history="2026: solve"))
     assert len(calib) == 1
 
