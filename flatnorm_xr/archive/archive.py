@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -491,14 +492,14 @@ class Archive:
         DataTree
             Nodes are named by the first digits of the runs, in order of time.
         """
-        from flatnorm_xr.archive import netcdf
+        from flatnorm_xr.archive.lazy import on_demand
 
         table = self.list(camera=camera, filter=filter, since=since, until=until)
         cameras = sorted(set(table["camera"]))
         if camera is None and len(cameras) > 1:
             msg = f"to_datatree: there are several cameras; pass camera= with one of {offenders(cameras)}"
             raise FlatnormError(msg)
-        nodes = {f"/{run[:SHOWN]}": netcdf.open_lazily(self._holdings.checked(run)) for run in table.index}
+        nodes = {f"/{run[:SHOWN]}": on_demand(partial(self._holdings.checked, run)) for run in table.index}
         return xr.DataTree.from_dict(nodes, name=cameras[0] if cameras else None)
 
     # care ------------------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from flatnorm_xr.archive.history import Labels, UnitLabels, values_in_place
 from flatnorm_xr.errors import FlatnormError, offenders
 from flatnorm_xr.model.schema import COORDINATES, VARIABLES
 
-__all__ = ["over_runs"]
+__all__ = ["on_demand", "over_runs"]
 
 _UNITS = ("detector", "amplifier")
 PLACE = "exposure_number"
@@ -163,6 +163,41 @@ class _Runs(BackendArray):
         array = array.transpose(*form.dims)
         self._units.place(array.values.astype(self.dtype), one.labels, into=whole, dims=form.dims)
         return whole
+
+
+def on_demand(path: Callable[[], Path]) -> xr.Dataset:
+    """Give a run of which each variable is read when it is asked for; its file does not stay open.
+
+    Parameters
+    ----------
+    path : callable
+        Of the file, checked.
+    """
+    with netcdf.READING, netcdf.open_lazily(path()) as ds:
+        variables = {
+            name: variable.load()
+            if name in ds.indexes or variable.dtype.kind in "OUT"
+            else variable._replace(data=indexing.LazilyIndexedArray(_InFile(str(name), variable, path)))
+            for name, variable in ds.variables.items()
+        }
+        coordinates = {name: variables[name] for name in ds.coords}
+        return xr.Dataset({name: variables[name] for name in ds.data_vars}, coordinates, ds.attrs)
+
+
+class _InFile(BackendArray):
+    """A variable of one run, in its file."""
+
+    def __init__(self, name: str, variable: xr.Variable, path: Callable[[], Path]) -> None:
+        self.shape, self.dtype = variable.shape, variable.dtype
+        self._name, self._path = name, path
+
+    def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
+        return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.OUTER, self._read)
+
+    def _read(self, key: tuple[Any, ...]) -> Any:
+        path = self._path()
+        with netcdf.READING, netcdf.open_lazily(path) as ds:
+            return ds.variables[self._name][key].values
 
 
 def _indexed(values: Any, key: tuple[Any, ...]) -> Any:

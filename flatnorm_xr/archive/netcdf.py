@@ -200,6 +200,9 @@ def open_lazily(path: str | os.PathLike[str]) -> xr.Dataset:
     try:
         check_versions(raw.attrs, f"open: {path}")
         ds = _decode(raw)
+        for variable in ds.variables.values():
+            if variable.dtype.kind in "OUT":
+                variable.load()  # HDF5 crashes (its issue 5359) when strings are read only at a later opening
     except BaseException:
         raw.close()
         raise

@@ -15,6 +15,7 @@ import flatnorm_xr as fx
 from flatnorm_xr.archive import catalogue, database
 from flatnorm_xr.archive.archive import Archive
 from flatnorm_xr.archive.database import VERSION
+from flatnorm_xr.archive.store import Moving
 from flatnorm_xr.errors import FlatnormError
 
 
@@ -288,7 +289,7 @@ def test_what_is_asked_while_another_holds_it_waits_its_turn(filled, monkeypatch
     with contextlib.closing(original(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         assert len(archive.list()) == 5  # readers do not wait
-        archive._holdings.store.move(archive.list().index[0], "trash")
+        Moving(archive._holdings.store, archive.list().index[0], "trash").do()
         with pytest.raises(FlatnormError, match=r"the catalogue .* cannot be used: database is locked") as caught:
             archive.list()
         assert "\n" not in str(caught.value)
