@@ -289,7 +289,7 @@ def test_errors_from_the_factors_of_a_covariance_are_exact():
 
 def test_pulls_of_drifts_steps_and_responses_are_normal():
     drifts, steps, responses, right = [], [], [], []
-    for seed in range(60):
+    for seed in range(50):
         rng = np.random.default_rng(seed)
         temperature = rng.normal(10, 5, 60)
         y = steady(rng, 60, 10)
@@ -332,10 +332,10 @@ def test_the_time_of_a_faint_change_is_bracketed():
 
 
 ALPHA = 0.05
-NIGHTS = 120
+NIGHTS = 80
 
 
-def rates(noise, *, runs=40, units=20):
+def rates(noise, *, runs=40, units=15):
     """Share of histories with a false change, changes a unit, share with a false drift, spread of drifts."""
     changed, number, drifted, pulls = 0, 0, 0, []
     for seed in range(NIGHTS):
@@ -356,7 +356,7 @@ def test_steady_units_change_and_drift_as_rarely_as_asked():
     changed, _, drifted, spread = rates(lambda rng, runs, units: NOISE * rng.normal(size=(runs, units)))
     assert changed <= ALMOST_ALPHA
     assert drifted <= ALMOST_ALPHA
-    assert spread == pytest.approx(1, abs=0.05)
+    assert spread == pytest.approx(1, abs=0.08)
 
 
 def test_neighbouring_runs_that_are_alike_make_no_false_changes():

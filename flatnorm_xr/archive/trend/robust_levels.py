@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from flatnorm_xr.compiled import compiled
 
-__all__ = ["column_locations", "row_medians", "two_way_sweep"]
+__all__ = ["column_locations", "median", "row_medians", "two_way_sweep"]
 
 Array = NDArray[Any]
 
@@ -21,7 +21,7 @@ TUKEY = 4.685
 
 
 @compiled()
-def _median(values: Array, number: int) -> Any:
+def median(values: Array, number: int) -> Any:
     """Median of the first ``number`` values, which are reordered."""
     if number == 0:
         return np.nan
@@ -66,7 +66,7 @@ def row_medians(y: Array, offset: Array, level: Array) -> None:
             if value == value:
                 kept[number] = value
                 number += 1
-        level[u] = _median(kept, number)
+        level[u] = median(kept, number)
 
 
 @compiled()
@@ -92,10 +92,10 @@ def column_locations(y: Array, model: Array, member: Array, least: float, offset
                         numbers[r - first] += 1
         for r in range(first, last):
             values, number = gathered[r - first], numbers[r - first]
-            centre = _median(values, number)
+            centre = median(values, number)
             for k in range(number):
                 away[k] = abs(values[k] - centre)
-            spread = max(1.482602218505602 * _median(away, number), least)
+            spread = max(1.482602218505602 * median(away, number), least)
             total, moved = 0.0, 0.0
             for k in range(number):
                 d = (values[k] - centre) / (TUKEY * spread)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from flatnorm_xr.archive.trend.robust_levels import median
 from flatnorm_xr.compiled import compiled
 
 __all__ = ["FLOOR", "SIDE", "fit_series", "gains", "isolated", "noise_squares"]
@@ -24,14 +25,15 @@ FLOOR = 1e-10
 
 
 @compiled()
-def _filter(z: Array, variance: Array, wandering: float, rho: float, gain: Array, spread: Array) -> float:
-    """Whiten the rows of ``z`` (column, run) in place, by Kalman's filter; returns the log determinant.
+def _filter(
+    z: Array, rows: int, runs: int, variance: Array, wandering: float, rho: float, gain: Array, spread: Array
+) -> float:
+    """Whiten so many rows of ``z`` (column, run) in place, by Kalman's filter; returns the log determinant.
 
     The noise is ``1 - wandering`` times white noise of the given variances plus a first-order autoregression of
     ``rho`` whose innovations have the variance ``wandering``. What comes out has variance 1.
     """
-    columns, runs = z.shape
-    predicted = np.zeros(columns)
+    predicted = np.zeros(rows)
     p = wandering / (1 - rho * rho)
     determinant = 0.0
     for t in range(runs):
@@ -41,12 +43,27 @@ def _filter(z: Array, variance: Array, wandering: float, rho: float, gain: Array
         spread[t] = f
         determinant += np.log(f)
         root = 1 / np.sqrt(f)
-        for c in range(columns):
+        for c in range(rows):
             e = z[c, t] - predicted[c]
             predicted[c] = rho * (predicted[c] + k * e)
             z[c, t] = e * root
         p = rho * rho * (1 - k) * p + wandering
     return determinant
+
+
+@compiled(reorder=True)
+def _multiply(z: Array, columns: int, number: int, a: Array, right: Array) -> None:
+    """Set the normal matrix, lower triangle, and the right side, from the rows of ``z`` (column, run)."""
+    for i in range(columns):
+        for j in range(i + 1):
+            total = 0.0
+            for t in range(number):
+                total += z[i, t] * z[j, t]
+            a[i, j] = total
+        total = 0.0
+        for t in range(number):
+            total += z[i, t] * z[columns, t]
+        right[i] = total
 
 
 @compiled()
@@ -92,14 +109,22 @@ def _solve(a: Array, right: Array, columns: int, beta: Array, variance: Array) -
 
 @compiled()
 def _scan(
-    z: Array, beta: Array, a: Array, columns: int, gain: Array, spread: Array, rho: float, taken: Array, profile: Array
+    z: Array,
+    columns: int,
+    runs: int,
+    beta: Array,
+    a: Array,
+    gain: Array,
+    spread: Array,
+    rho: float,
+    taken: Array,
+    profile: Array,
 ) -> tuple[float, int]:
     """Find the place where a step would take most from the sum of squares, and how much, beside all other columns.
 
     ``z`` holds the whitened columns and, last, the whitened series; ``taken`` is true where a step may not begin;
     ``profile`` is set to what a step takes at each place where it may.
     """
-    runs = z.shape[1]
     inner = np.zeros(columns + 1)
     wait = np.zeros(columns + 1)
     ahead = np.zeros(columns + 1)
@@ -205,13 +230,16 @@ def fit_series(
             if y[u, r] == y[u, r]:
                 where[number] = r
                 number += 1
-        beta[s] = np.nan
-        variance[s] = np.nan
-        figures[s] = 0.0
+        for c in range(most):
+            beta[s, c] = np.nan
+            variance[s, c] = np.nan
+        for c in range(figures.shape[1]):
+            figures[s, c] = 0.0
         figures[s, 0] = number
         place[s] = -1
         if profile.size:
-            profile[s] = np.nan
+            for r in range(runs):
+                profile[s, r] = np.nan
         if number == 0:
             continue
         columns = fixed
@@ -231,12 +259,8 @@ def fit_series(
             for c in range(fixed, columns):
                 z[c, t] = 1.0 if r >= steps[s, order[c]] else 0.0
             z[columns, t] = y[u, r] - offset[r]
-        whitened = z[: columns + 1, :number]
-        figures[s, 3] = _filter(whitened, white[:number], wandering[s], rho[s], gain, spread)
-        for i in range(columns):
-            for j in range(i + 1):
-                a[i, j] = np.dot(z[i, :number], z[j, :number])
-            right[i] = np.dot(z[i, :number], z[columns, :number])
+        figures[s, 3] = _filter(z, columns + 1, number, white, wandering[s], rho[s], gain, spread)
+        _multiply(z, columns, number, a, right)
         _factor(a, columns)
         found, its_variance = np.zeros(columns), np.zeros(columns)
         _solve(a, right, columns, found, its_variance)
@@ -267,8 +291,9 @@ def fit_series(
                 first += 1
             for t in range(max(first - SIDE + 1, 0), min(first + SIDE, number)):
                 taken[t] = True
-        gained[:] = np.nan
-        figures[s, 5], best = _scan(whitened, found, a, columns, gain, spread, rho[s], taken[:number], gained)
+        for t in range(number):
+            gained[t] = np.nan
+        figures[s, 5], best = _scan(z, columns, number, found, a, gain, spread, rho[s], taken, gained)
         place[s] = where[best] if best >= 0 else -1
         if profile.size:
             for t in range(number):
@@ -316,8 +341,9 @@ def noise_squares(
                 mean += own[u] * quality[r] + excess[u]
                 number += 1
         mean = mean / number if mean > 0 else 1.0
-        predicted[:] = 0.0
-        total[:] = 0.0
+        for c in range(kinds):
+            predicted[c] = 0.0
+            total[c] = 0.0
         t = 0
         for r in range(runs):
             value = y[u, r] - offset[r]
@@ -335,7 +361,8 @@ def noise_squares(
                 predicted[c] = pull[t, c] * e + pull[runs, c] * predicted[c]
                 total[c] += e * e * weight[t, c]
             t += 1
-        squares[s] = total
+        for c in range(kinds):
+            squares[s, c] = total[c]
 
 
 @compiled()
@@ -386,8 +413,8 @@ def isolated(y: Array, offset: Array, own: Array, quality: Array, rows: Array, t
         if number < 4:
             excess[u] = FLOOR * FLOOR
             continue
-        scale = 1.482602218505602 * np.median(size[: number - 1])
-        excess[u] = max(0.5 * scale * scale - np.median(known[:number]), FLOOR * FLOOR)
+        scale = 1.482602218505602 * median(size, number - 1)
+        excess[u] = max(0.5 * scale * scale - median(known, number), FLOOR * FLOOR)
         bound = times * max(scale, FLOOR)
         for t in range(number):
             before = step[t - 1] if t > 0 else -step[0]
