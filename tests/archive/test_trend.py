@@ -272,9 +272,12 @@ def test_errors_in_the_common_gauge_are_those_of_contrasts():
 
 def test_errors_from_the_factors_of_a_covariance_are_exact():
     rng = np.random.default_rng(16)
-    y = steady(rng, 5, 6)
-    own, shared = rng.uniform(1e-6, 4e-6, (5, 6)), 1e-3 * rng.normal(size=(5, 6, 2))
-    ds = history(y).assign(G_own_variance=(("run", "detector"), own), G_shared=(("run", "detector", "rank"), shared))
+    y = steady(rng, 6, 6)
+    own, shared = rng.uniform(1e-6, 4e-6, (6, 6)), 1e-3 * rng.normal(size=(6, 6, 2))
+    own[5], shared[5] = np.nan, np.nan
+    ds = history(y, stderr=2e-3).assign(
+        G_own_variance=(("run", "detector"), own), G_shared=(("run", "detector", "rank"), shared)
+    )
     for gauge, share in (("common", np.full(6, 1 / 6)), (3, np.eye(6)[2])):
         found = follow(ds, gauge=gauge)
         for run in range(5):
@@ -282,6 +285,9 @@ def test_errors_from_the_factors_of_a_covariance_are_exact():
             contrast = np.eye(6) - share
             expected = np.einsum("ij,jk,ik->i", contrast, covariance, contrast)
             np.testing.assert_allclose((found.G_stderr / found.G)[run] ** 2, expected, rtol=1e-9, atol=1e-20)
+        # a run without them has the errors that it states
+        contrast = ((np.eye(6) - share) ** 2).sum(axis=1)
+        np.testing.assert_allclose((found.G_stderr / found.G)[5], 2e-3 * np.sqrt(contrast), rtol=1e-9)
 
 
 # sizes, errors and rates
@@ -447,7 +453,7 @@ def test_what_moves_with_temperature_is_told_from_drift():
     assert float(abs(found.correlation_temperature).drop_sel(detector=5).max()) < 0.5
     assert found.sizes["change"] == 0
     assert (found.drift_p_holm > 0.01).all()
-    assert found.response_temperature.attrs["units"] == "(degC)-1"
+    assert found.response_temperature.attrs["units"] == "degC-1"
     assert found.attrs["against"] == "temperature"
 
 

@@ -144,7 +144,7 @@ def common_errors(history: History, gauge: GaugeSet, rows: Array) -> Array | Non
     With a the share of each unit in the offset of a run, and units independent, ``Var(g_i - sum a_j g_j)`` is
     ``s_i^2 (1 - 2 a_i) + sum a_j^2 s_j^2``. Where the history holds ``G_own_variance`` (run, unit dims) and
     ``G_shared`` (run, unit dims, rank), the covariance of ln G in a run is the first on the diagonal plus the second
-    times its transpose, and nothing else is supposed.
+    times its transpose, and nothing else is supposed; a run without them has its stated errors.
 
     Parameters
     ----------
@@ -166,7 +166,10 @@ def common_errors(history: History, gauge: GaugeSet, rows: Array) -> Array | Non
     for first in range(0, found.shape[0], _BLOCK):
         some = slice(first, first + _BLOCK)
         G = np.where(np.isfinite(history.y[:, some].T), history.of_runs("G", some), np.nan)
-        own = history.of_runs("G_own_variance", some) if factors else (history.of_runs("G_stderr", some) / G) ** 2
+        own = (history.of_runs("G_stderr", some) / G) ** 2 if "G_stderr" in ds else np.full(G.shape, np.nan)
+        if factors:
+            of_unit = history.of_runs("G_own_variance", some)
+            own = np.where(np.isfinite(of_unit).any(axis=1, keepdims=True), of_unit, own)
         own = np.where(np.isfinite(own) & np.isfinite(G), own, np.nan)
         share = _shares(G, gauge)
         inside = (share > 0) & np.isfinite(own)

@@ -173,7 +173,8 @@ def _of_terms(
     terms = {"drift": ("drift of ln G", "year-1")}
     for name in names:
         unit = str(chosen[name].attrs.get("units", "1"))
-        terms[f"response_{name}"] = (f"response of ln G to {name}", "1" if unit == "1" else f"({unit})-1")
+        inverse = "1" if unit == "1" else f"{unit}-1" if unit.isalpha() else f"({unit})-1"
+        terms[f"response_{name}"] = (f"response of ln G to {name}", inverse)
     for k, (name, (words, unit)) in enumerate(terms.items(), start=1):
         put(name, followed.beta[:, k], unit, words)
         put(f"{name}_stderr", followed.stderr[:, k], unit, f"standard error of the {words}")
