@@ -250,7 +250,7 @@ def test_a_run_that_goes_while_it_is_read_is_no_problem(filled, small_run, monke
 
     def slow(name):
         if name == run and holdings.store.path(run).exists():
-            holdings.store.move(run, "trash")
+            Moving(holdings.store, run, "trash").do()
         return stamp(name)
 
     monkeypatch.setattr(holdings, "_stamp", slow)
