@@ -177,7 +177,7 @@ def _spans(problem: Problem, rows: Array, steps: Array, kind: Array) -> Array:
     for s, k in zip(*np.nonzero(steps >= 0), strict=True):
         without = steps[s : s + 1].copy()
         without[0, k] = -1
-        profile = np.empty((1, problem.y.shape[1]))
+        profile = np.full((1, problem.y.shape[1]), np.nan)
         found = fit(problem, rows[s : s + 1], steps=without, kind=kind[s], scan=True, profile=profile)
         noise = max((found.squares - found.taken_off)[0] / max(found.dof[0] - 1, 1), 0.0) + FLOOR**2
         near = np.flatnonzero(found.taken_off[0] - profile[0] <= -2 * np.log(1 - np.sqrt(_PROBABILITY)) * noise)

@@ -47,6 +47,10 @@ class Recommendation:
     alpha: float
     reference: str
     """The run that is in use."""
+    appeared: tuple[str, ...]
+    """Units that were measured since and have no G in the reference."""
+    lost: tuple[str, ...]
+    """Units of the reference that were not measured since."""
     runs: int
     """Number of later runs it rests on, at most."""
     until: str
@@ -79,8 +83,9 @@ def recommend_from(
     Returns
     -------
     Recommendation
-        With ``verdict`` "renew" or "keep" and a ``sentence`` that says why, with sizes, errors and probability. Units
-        that were not measured in the reference or not since have no part.
+        With ``verdict`` "renew" or "keep" and a ``sentence`` that says why, with sizes, errors and probability. A unit
+        that was measured since and has no G in the reference is a reason to renew; one that was not measured since is
+        only named.
 
     Raises
     ------
@@ -94,8 +99,8 @@ def recommend_from(
     Ten runs leave the mean a third as uncertain as the reference, which is a single run, so that more would tell little
     and be of longer ago. The variance of a change is ``s^2 (1 + min(1, f^2 / n))``, with n the runs in the mean, s the
     scatter of the unit from run to run about drift and changes, or its stated error where that is larger, and f the
-    factor by which noise that wanders makes means less certain. Student's t for each unit and F for the mean square of
-    all, Holm's adjustment over the units and the mean square together.
+    factor by which noise that wanders makes means less certain. Student's t for each unit; for all together the sum of
+    the squares of the normal deviates of the same p-values, a chi-squared; Holm's adjustment over all of these.
 
     Examples
     --------
@@ -121,11 +126,14 @@ def recommend_from(
     if not np.isfinite(change).any():
         words = f"No {dims[-1]} was measured since {reference[:12]}, so nothing says that it changed."
         nothing = {"unit": "", "change": np.nan, "error": np.nan, "p": np.nan, "rms": np.nan}
-        return Recommendation("keep", words, **nothing, changed=(), runs=0, until="", **said)  # type: ignore[arg-type]
+        none: dict[str, Any] = {"changed": (), "appeared": (), "lost": (), "runs": 0, "until": ""}
+        return Recommendation("keep", words, **nothing, **none, **said)  # type: ignore[arg-type]
     error = MMAG * _errors(trend, dims, place, number)
     p, chance_of_rms = _p_values(change, error, np.isfinite(y).sum(axis=0) - _PARAMETERS)
     last = str(trend["time"].values[later][-1].astype("datetime64[s]"))
-    found = _Changes(dims[-1], names, change, error, p, chance_of_rms, float(tolerance), float(alpha))
+    now, then = np.isfinite(mean), np.isfinite(y[place])
+    appeared, lost = (tuple(names[k] for k in np.flatnonzero(which)) for which in (now & ~then, then & ~now))
+    found = _Changes(dims[-1], names, change, error, p, chance_of_rms, float(tolerance), float(alpha), appeared, lost)
     return found.advice(reference=reference, runs=int(number.max()), until=last)
 
 
@@ -142,6 +150,8 @@ class _Changes:
     """How often chance makes the changes of all units so large, adjusted with the units."""
     tolerance: float
     alpha: float
+    appeared: tuple[str, ...]
+    lost: tuple[str, ...]
 
     @property
     def _known(self) -> int:
@@ -177,8 +187,12 @@ class _Changes:
             )
         else:
             words = f"{self._why_not(most)} All: {self.rms:.3g} mmag rms. From {resting}."
+        if self.appeared:
+            words += f" It has nothing for {offenders(self.appeared)}, measured since: a new flat is needed for these."
+        if self.lost:
+            words += f" Not measured since: {offenders(self.lost)}."
         return Recommendation(
-            verdict="renew" if order or of_all else "keep",
+            verdict="renew" if order or of_all or self.appeared else "keep",
             sentence=words,
             unit=self.names[most],
             change=float(self.change[most]),
@@ -186,6 +200,8 @@ class _Changes:
             p=float(self.p[most]),
             rms=self.rms,
             changed=tuple(self.names[k] for k in order),
+            appeared=self.appeared,
+            lost=self.lost,
             tolerance=self.tolerance,
             alpha=self.alpha,
             reference=reference,
@@ -222,7 +238,7 @@ def _checked(trend: xr.Dataset, reference: str, tolerance: float, alpha: float) 
     if not places.size:
         msg = (
             f"recommend: the run {offenders([reference[:12]])} is not in the trend (no time, or another filter?); "
-            "choose since= and until= so that it is"
+            "follow the runs of its filter, with times"
         )
         raise FlatnormError(msg)
     return int(places[0])
@@ -266,14 +282,14 @@ def _errors(trend: xr.Dataset, dims: list[str], place: int, number: Array) -> Ar
 
 def _p_values(change: Array, error: Array, dof: Array) -> tuple[Array, float]:
     """p-values of no change of each unit, and of none of all together, adjusted for their number."""
-    from scipy.special import fdtrc
+    from scipy.special import chdtrc, chdtri
 
     known = np.isfinite(change) & (error > 0)
     single = p_value(change / np.where(known, error, np.nan), np.maximum(dof, 1))
     together = float("nan")
-    # the gauge takes one degree of freedom
     if known.sum() > 2:
-        ratio = (change[known] ** 2).sum() / (error[known] ** 2).sum() * known.sum() / (known.sum() - 1)
-        together = float(fdtrc(known.sum() - 1, np.maximum(dof[known], 1).sum(), ratio))
+        # each as the square of a normal deviate, so that one noisy unit does not stand for all
+        squares = chdtri(1, np.maximum(single[known], np.finfo(float).tiny))
+        together = float(chdtrc(known.sum(), squares.sum()))
     adjusted = holm(np.append(single, together))
     return adjusted[:-1], float(adjusted[-1])

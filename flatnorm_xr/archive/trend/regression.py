@@ -139,7 +139,7 @@ def fit(
     scan : bool
         Whether to look for a further step.
     profile : array, (series, run), optional
-        Set to what such a step takes off the squares by place, NaN where there may be none.
+        Full of NaN; set to what such a step takes off the squares by place, where there may be one.
     """
     rows = np.ascontiguousarray(rows, dtype=np.int64)
     steps = as_steps(steps, rows.size)

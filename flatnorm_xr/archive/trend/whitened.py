@@ -167,6 +167,33 @@ def _scan(
 
 
 @compiled()
+def _left(z: Array, columns: int, number: int, beta: Array) -> float:
+    """Sum of the squares that the columns leave of the series, the last row of ``z``."""
+    squares = 0.0
+    for t in range(number):
+        e = z[columns, t]
+        for c in range(columns):
+            e -= beta[c] * z[c, t]
+        squares += e * e
+    return squares
+
+
+@compiled()
+def _mark(where: Array, number: int, steps: Array, taken: Array, gained: Array) -> None:
+    """Mark the places where no further step may begin: near the ends and near another."""
+    for t in range(number):
+        taken[t] = t < SIDE or number - t < SIDE
+        gained[t] = np.nan
+    for k in range(steps.size):
+        if steps[k] >= 0:
+            first = 0
+            while first < number and where[first] < steps[k]:
+                first += 1
+            for t in range(max(first - SIDE + 1, 0), min(first + SIDE, number)):
+                taken[t] = True
+
+
+@compiled()
 def fit_series(
     y: Array,
     offset: Array,
@@ -206,12 +233,12 @@ def fit_series(
     beta, variance : (series, column + step)
         Out: coefficients, and their variance for noise of unit variance; NaN for one that cannot be told.
     figures : (series, 6)
-        Out: number of runs, number of columns, sum of squares, log determinants of the noise and of the normal
-        matrix, what the best step takes off.
+        Out, zero before: number of runs, number of columns, sum of squares, log determinants of the noise and of the
+        normal matrix, what the best step takes off.
     place : (series)
         Out: first run after that step, -1 for none.
     profile : (series, run) or empty
-        Out: what a step takes off whose first run after is this one; NaN where there may be none.
+        Out, NaN before: what a step takes off whose first run after is this one; NaN where there may be none.
     """
     fixed, runs = design.shape
     most = fixed + steps.shape[1]
@@ -233,13 +260,8 @@ def fit_series(
         for c in range(most):
             beta[s, c] = np.nan
             variance[s, c] = np.nan
-        for c in range(figures.shape[1]):
-            figures[s, c] = 0.0
         figures[s, 0] = number
         place[s] = -1
-        if profile.size:
-            for r in range(runs):
-                profile[s, r] = np.nan
         if number == 0:
             continue
         columns = fixed
@@ -247,13 +269,12 @@ def fit_series(
             if steps[s, k] >= 0:
                 order[columns] = k
                 columns += 1
-        total = 0.0
+        mean = 0.0
         for t in range(number):
-            white[t] = own[u] * quality[where[t]] + excess[u]
-            total += white[t]
+            mean += (own[u] * quality[where[t]] + excess[u]) / number
         for t in range(number):
             r = where[t]
-            white[t] = white[t] / total * number if total > 0 else 1.0
+            white[t] = (own[u] * quality[r] + excess[u]) / mean
             for c in range(fixed):
                 z[c, t] = design[c, r]
             for c in range(fixed, columns):
@@ -264,35 +285,17 @@ def fit_series(
         _factor(a, columns)
         found, its_variance = np.zeros(columns), np.zeros(columns)
         _solve(a, right, columns, found, its_variance)
-        squares = 0.0
-        for t in range(number):
-            e = z[columns, t]
-            for c in range(columns):
-                e -= found[c] * z[c, t]
-            squares += e * e
-        told, information = 0, 0.0
+        figures[s, 2] = _left(z, columns, number, found)
         for c in range(columns):
             if a[c, c] > 0:
-                told += 1
-                information += 2 * np.log(a[c, c])
+                figures[s, 1] += 1
+                figures[s, 4] += 2 * np.log(a[c, c])
             at = c if c < fixed else fixed + order[c]
             variance[s, at] = its_variance[c]
             beta[s, at] = found[c] if a[c, c] > 0 else np.nan
-        figures[s, 1] = told
-        figures[s, 2] = squares
-        figures[s, 4] = information
         if not scan:
             continue
-        for t in range(number):
-            taken[t] = t < SIDE or number - t < SIDE
-        for c in range(fixed, columns):
-            first = 0
-            while first < number and where[first] < steps[s, order[c]]:
-                first += 1
-            for t in range(max(first - SIDE + 1, 0), min(first + SIDE, number)):
-                taken[t] = True
-        for t in range(number):
-            gained[t] = np.nan
+        _mark(where, number, steps[s], taken, gained)
         figures[s, 5], best = _scan(z, columns, number, found, a, gain, spread, rho[s], taken, gained)
         place[s] = where[best] if best >= 0 else -1
         if profile.size:
