@@ -386,7 +386,7 @@ class Archive:
 
     def trend(
         self,
-        name: Literal["G", "detector_scale", "amplifier_ratio"] = "G",
+        name: Literal["G", "detector_scale"] = "G",
         *,
         camera: str | None = None,
         filter: str | None = None,
@@ -402,7 +402,9 @@ class Archive:
 
         Parameters
         ----------
-        name : {"G", "detector_scale", "amplifier_ratio"}
+        name : {"G", "detector_scale"}
+            The latter is the geometric mean of G over the amplifiers of a detector; it then stands as ``G`` (run,
+            detector).
         camera, filter, since, until, covariances
             As in `history`; covariances are for "G" alone.
         units : mapping, optional
@@ -415,18 +417,19 @@ class Archive:
         Dataset
             What `flatnorm_xr.archive.trend.follow.follow` returns.
         """
-        from flatnorm_xr.archive.history import of_hierarchy
+        from flatnorm_xr.archive.history import of_detectors
         from flatnorm_xr.archive.trend.follow import follow
 
-        history = of_hierarchy(
-            self.history(
-                camera=camera, filter=filter, since=since, until=until, covariances=covariances and name == "G"
-            ),
-            name,
+        if name not in ("G", "detector_scale"):
+            msg = f"trend: {name!r} cannot be followed; it must be 'G' or 'detector_scale'"
+            raise FlatnormError(msg)
+        of_amplifiers = name == "G"
+        history = self.history(
+            camera=camera, filter=filter, since=since, until=until, covariances=covariances and of_amplifiers
         )
-        return follow(
-            history, gauge=gauge, against=[against] if isinstance(against, str) else against, alpha=alpha, units=units
-        )
+        history = history if of_amplifiers else of_detectors(history)
+        trend = follow(history, gauge=gauge, against=against, alpha=alpha, units=units)
+        return trend if of_amplifiers else trend.assign_attrs(title="detector_scale over the runs of an archive")
 
     def recommend(
         self,
@@ -434,6 +437,8 @@ class Archive:
         camera: str | None = None,
         filter: str | None = None,
         date: Any = None,
+        gauge: Any = "common",
+        against: Sequence[str] | str = (),
         tolerance: float = 2.0,
         alpha: float = 0.01,
     ) -> Recommendation:
@@ -442,7 +447,9 @@ class Archive:
         Parameters
         ----------
         camera, filter, date
-            As in `find`.
+            As in `find`; of the runs, those before the date are looked at.
+        gauge, against
+            As in `trend`.
         tolerance : float
             Change of a response that matters, mmag.
         alpha : float
@@ -452,11 +459,23 @@ class Archive:
         -------
         Recommendation
             "renew" only for a change that is both larger than the tolerance and significant.
+
+        Raises
+        ------
+        FlatnormError
+            As `find`; the run that holds has no time.
         """
+        from flatnorm_xr.archive.certificates import moment
+        from flatnorm_xr.archive.trend.follow import follow
         from flatnorm_xr.archive.trend.recommend import recommend_from
 
         certificate = self.find(camera, filter, date)
-        trend = self.trend(camera=certificate.camera, filter=certificate.filter, until=date, alpha=alpha)
+        history = self.history(camera=certificate.camera, filter=certificate.filter)
+        if date is not None:
+            # a run may be certified for the time before it was taken
+            before = history["time"] < moment(date, caller="recommend", argument="date")
+            history = history.isel(run=before | (history["run"] == certificate.run))
+        trend = follow(history, gauge=gauge, against=against, alpha=alpha)
         return recommend_from(trend, certificate.run, tolerance=tolerance, alpha=alpha)
 
     def compare(

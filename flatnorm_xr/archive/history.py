@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -16,7 +16,7 @@ from flatnorm_xr.decompose.confidence import covariance_factors
 from flatnorm_xr.errors import FlatnormError, offenders, warn
 from flatnorm_xr.model.schema import attributes_of
 
-__all__ = ["Labels", "UnitLabels", "of_hierarchy", "read_history", "union", "values_in_place"]
+__all__ = ["Labels", "UnitLabels", "of_detectors", "read_history", "union", "values_in_place"]
 
 Labels = tuple[Sequence[str | int], Sequence[str] | None]
 """Of the detectors, and of the amplifiers where units are amplifiers."""
@@ -160,43 +160,44 @@ def read_history(
     return history if np.isfinite(arrays["G_stderr"]).any() else history.drop_vars("G_stderr")
 
 
-def of_hierarchy(history: xr.Dataset, name: Literal["G", "detector_scale", "amplifier_ratio"]) -> xr.Dataset:
-    """Give what is followed in place of G: the scale of each detector, or the ratio of each amplifier to it.
+def of_detectors(history: xr.Dataset) -> xr.Dataset:
+    """Give the scale of each detector in place of G of its amplifiers.
 
     Parameters
     ----------
     history : Dataset
-        Of `read_history`, with amplifiers unless ``name`` is "G".
-    name : {"G", "detector_scale", "amplifier_ratio"}
-        ``detector_scale`` is the geometric mean of G over the amplifiers that were measured; ``amplifier_ratio`` is G
-        over that.
+        Of `read_history`, with amplifiers.
+
+    Returns
+    -------
+    Dataset
+        ``G`` (run, detector), the geometric mean of G over the amplifiers of the detector that were measured in most
+        runs, so that one that dies does not move it; NaN in a run that lacks one of them. ``G_stderr`` with
+        amplifiers taken for independent.
+
+    Raises
+    ------
+    FlatnormError
+        The runs are of whole detectors.
     """
-    if name == "G":
-        return history
-    if name not in ("detector_scale", "amplifier_ratio"):
-        msg = f"trend: {name!r} cannot be followed; it must be 'G', 'detector_scale' or 'amplifier_ratio'"
-        raise FlatnormError(msg)
     if "amplifier" not in history["G"].dims:
-        msg = f"trend: {name} needs runs of amplifiers; these are of whole detectors: follow 'G'"
+        msg = "trend: detector_scale needs runs of amplifiers; these are of whole detectors: follow 'G'"
         raise FlatnormError(msg)
-    logarithm = xr.ufuncs.log(history["G"])
-    scale = logarithm.mean("amplifier")
-    number = logarithm.notnull().sum("amplifier")
-    found = history.drop_vars(["G", "G_stderr"], errors="ignore")
+    logarithm = xr.ufuncs.log(history["G"].where(history["G"] > 0))
+    runs = logarithm.notnull().sum("run")
+    member = (runs == runs.max("amplifier")) & (runs > 0)
+    number = member.sum("amplifier")
+    known = (logarithm.notnull() | ~member).all("amplifier") & (number > 0)
+    scale = xr.ufuncs.exp(logarithm.where(member).sum("amplifier") / number.where(number > 0)).where(known)
+    of_amplifiers = [name for name, array in history.variables.items() if "amplifier" in array.dims]
+    found = history.drop_vars(of_amplifiers).assign(G=scale)
+    found["G"].attrs = attributes_of("detector_scale")
     if "G_stderr" in history:
-        variance = (history["G_stderr"] / history["G"]) ** 2
-        of_scale = variance.sum("amplifier") / number.where(number > 0) ** 2
-    if name == "detector_scale":
-        found = found.drop_vars("amplifier").assign(G=xr.ufuncs.exp(scale))
-        if "G_stderr" in history:
-            found["G_stderr"] = found["G"] * of_scale**0.5
-    else:
-        found = found.assign(G=xr.ufuncs.exp(logarithm - scale))
-        if "G_stderr" in history:
-            found["G_stderr"] = found["G"] * (variance * (1 - 2 / number.where(number > 0)) + of_scale) ** 0.5
-    for own in ("G", "G_stderr"):
-        if own in found:
-            found[own].attrs = attributes_of(name if own == "G" else f"{name}_stderr")
+        variance = ((history["G_stderr"] / history["G"]) ** 2).where(member)
+        # without an error of every member there is none of the mean
+        total = variance.sum("amplifier", skipna=True).where((variance.notnull() | ~member).all("amplifier"))
+        found["G_stderr"] = scale * total**0.5 / number
+        found["G_stderr"].attrs = attributes_of("detector_scale_stderr")
     return found
 
 

@@ -100,10 +100,32 @@ def test_a_reference_that_was_off_itself_is_renewed():
     assert found.change == pytest.approx(-0.02 * MMAG, rel=0.15)
 
 
-def test_units_that_die_or_come_are_no_reason():
-    found = advice(years(dead={3: 1.0}, replaced={5: 1.2}))
+def test_a_unit_that_dies_is_named_and_no_reason():
+    found = advice(years(dead={3: 1.0}))
     assert found.verdict == "keep"
-    assert "20" not in found.changed
+    assert found.lost == ("3",)
+    assert found.sentence.endswith("Not measured in the latest runs: 3.")
+
+
+def test_a_detector_that_came_is_a_reason_for_a_flat_that_has_it():
+    trend = years(replaced={5: 1.2})
+    (new,) = set(trend.detector.values.tolist()) - set(range(1, 21))
+    found = advice(trend)
+    assert found.verdict == "renew"
+    assert found.changed == ()
+    assert found.appeared == (str(new),)
+    assert f"It has nothing for {new}, measured since" in found.sentence
+    assert advice(trend, run=-3).verdict == "keep"
+
+
+def test_one_noisy_unit_does_not_stand_for_all():
+    rng = np.random.default_rng(2)
+    renewed = 0
+    for _ in range(60):
+        history = simulate_history(runs=40, years=2.0, n_detectors=30, seed=1, noise=0.0, run_noise=3e-4)
+        history["G"].loc[{"detector": 4}] *= np.exp(15e-3 * rng.normal(size=40))
+        renewed += advice(follow(history), tolerance=0.5).verdict == "renew"
+    assert renewed <= 4
 
 
 def test_all_units_together_may_have_changed_where_none_has_for_sure():

@@ -50,7 +50,7 @@ class Recommendation:
     appeared: tuple[str, ...]
     """Units that were measured since and have no G in the reference."""
     lost: tuple[str, ...]
-    """Units of the reference that were not measured since."""
+    """Units of the reference that the latest runs lack."""
     runs: int
     """Number of later runs it rests on, at most."""
     until: str
@@ -84,8 +84,8 @@ def recommend_from(
     -------
     Recommendation
         With ``verdict`` "renew" or "keep" and a ``sentence`` that says why, with sizes, errors and probability. A unit
-        that was measured since and has no G in the reference is a reason to renew; one that was not measured since is
-        only named.
+        that was measured since and has no G in the reference is a reason to renew; one that the latest runs lack is only
+        named.
 
     Raises
     ------
@@ -190,7 +190,7 @@ class _Changes:
         if self.appeared:
             words += f" It has nothing for {offenders(self.appeared)}, measured since: a new flat is needed for these."
         if self.lost:
-            words += f" Not measured since: {offenders(self.lost)}."
+            words += f" Not measured in the latest runs: {offenders(self.lost)}."
         return Recommendation(
             verdict="renew" if order or of_all or self.appeared else "keep",
             sentence=words,
@@ -260,6 +260,8 @@ def _now(trend: xr.Dataset, y: Array, later: Array, dims: list[str]) -> tuple[Ar
         where = [known.index(label) for label, known in zip(changed, labels, strict=True)]
         unit = int(np.ravel_multi_index(where, [len(known) for known in labels]))
         usable[:, unit] &= time >= trend["change_latest"].values[k]
+    # a unit that is gone from the latest runs is not what it was in earlier ones
+    usable[:, ~usable[np.flatnonzero(later)[-_RECENT:]].any(axis=0)] = False
     from_last = np.cumsum(usable[::-1], axis=0)[::-1]
     usable &= from_last <= _RECENT
     number = usable.sum(axis=0)

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from flatnorm_xr.cli.archive.options import Alpha, ArchivePath, CameraOf, Date, FilterOf
+from flatnorm_xr.cli.archive.labels import commas
+from flatnorm_xr.cli.archive.options import Against, Alpha, ArchivePath, CameraOf, Date, FilterOf
 from flatnorm_xr.cli.archive.words import cell, print_json, printed
 from flatnorm_xr.cli.console import screen_width, state
 from flatnorm_xr.cli.options import AsJson
@@ -24,6 +25,7 @@ def command(
     camera: CameraOf = None,
     filter: FilterOf = None,
     date: Date = None,
+    against: Against = None,
     tolerance: Annotated[float, typer.Option(metavar="MMAG", help="Change of a response that matters, mmag.")] = 2.0,
     alpha: Alpha = 0.01,
     as_json: AsJson = False,
@@ -37,7 +39,9 @@ def command(
 
     kept = Archive(archive, create=False)
     with waiting("recommend", wanted=not state.quiet):
-        found = kept.recommend(camera=camera, filter=filter, date=date, tolerance=tolerance, alpha=alpha)
+        found = kept.recommend(
+            camera=camera, filter=filter, date=date, against=commas(against), tolerance=tolerance, alpha=alpha
+        )
     if as_json:
         print_json(asdict(found))
     else:

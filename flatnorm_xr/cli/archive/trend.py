@@ -32,7 +32,7 @@ __all__ = ["EXAMPLE", "command"]
 
 EXAMPLE = "Example: flatnorm archive trend calib --against temperature -o trend.png"
 
-Followed = Literal["G", "detector_scale", "amplifier_ratio"]
+Followed = Literal["G", "detector_scale"]
 
 
 def command(
@@ -48,7 +48,7 @@ def command(
         str | None, typer.Option(metavar="LABELS", help="Amplifiers to follow, comma-separated; default: all.")
     ] = None,
     name: Annotated[
-        Followed, typer.Option(metavar="NAME", help="What is followed: G, detector_scale or amplifier_ratio.")
+        Followed, typer.Option(metavar="NAME", help="What is followed: G or detector_scale.")
     ] = "G",
     gauge: GaugeOption = "common",
     against: Against = None,
