@@ -154,7 +154,8 @@ class Database:
             share(lock)
         except sqlite3.Error as error:
             unlock_file(lock)
-            raise CannotWriteError(self._in_words(error)) from error
+            msg = f"archive: the catalogue {self.path} cannot be written: {error}"
+            raise CannotWriteError(msg) from error
         except OSError as error:
             unlock_file(lock)
             msg = f"archive: the catalogue {self.path} cannot be written: {error.strerror or error}"

@@ -79,6 +79,11 @@ class Holdings:
         first = self.journal.path(0)
         with saying_why("archive", self.root):
             if not os.path.lexists(first):
+                if self.journal.numbers():
+                    self.journal.records()  # names the record that is missing
+                if not create and self.store.runs():
+                    msg = f"archive: {self.root} has runs but no records; copy its folder of records back from a backup"
+                    raise ReadError(msg)
                 if not create:
                     msg = f"archive: there is no archive at {self.root}; flatnorm archive add makes one"
                     raise ReadError(msg)
@@ -110,7 +115,10 @@ class Holdings:
         strange = {name for name in there - _FOLDERS - _NOT_OURS if not name.startswith(ours)}
         if strange or (self.store.runs() and not self.journal.path(0).exists()):
             what = f"holds {offenders(sorted(strange))}" if strange else "has runs but no records"
-            msg = f"archive: {self.root} {what}, so it is no archive; give a new folder, and add the runs to it"
+            remedy = (
+                "give a new folder" if strange else "copy its records back from a backup, or add its runs to a new one"
+            )
+            msg = f"archive: {self.root} {what}, so it is no archive; {remedy}"
             raise FlatnormError(msg)
         self.root.mkdir(exist_ok=True)
         self.journal.folder.mkdir(exist_ok=True)
@@ -318,7 +326,9 @@ def saying_why(caller: str, root: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        msg = f"{caller}: {error.filename or root}: {error.strerror or error}; nothing was changed"
+        path = Path(error.filename or root)
+        where = path.parent if path.name.startswith(".flatnorm-") else path
+        msg = f"{caller}: {where}: {error.strerror or error}; nothing was changed"
         raise FlatnormError(msg) from error
 
 

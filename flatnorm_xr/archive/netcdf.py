@@ -235,7 +235,12 @@ def _versions(attrs: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def write_unprotected(
-    bare: xr.Dataset, temporary: Path, path: str | os.PathLike[str], *, unpacked: frozenset[str] = frozenset()
+    bare: xr.Dataset,
+    temporary: Path,
+    path: str | os.PathLike[str],
+    *,
+    unpacked: frozenset[str] = frozenset(),
+    caller: str = "save",
 ) -> None:
     """Write what `storable` gave, to a file that nobody else sees yet.
 
@@ -248,6 +253,8 @@ def write_unprotected(
         What it will be called, for the messages.
     unpacked : frozenset of str
         Variables that shall lie in the file in one piece, as they are in memory.
+    caller : str
+        Name of the function that was called, for the messages.
     """
     encoding = {
         name: {"_FillValue": None} if name in unpacked else _encoding(variable)
@@ -265,7 +272,7 @@ def write_unprotected(
     except RuntimeError as error:
         if "NetCDF" not in str(error):
             raise
-        msg = f"save: {path} could not be written ({error}); is the disk full?"
+        msg = f"{caller}: {path} could not be written ({error}); is the disk full?"
         raise FlatnormError(msg) from error
 
 

@@ -83,7 +83,7 @@ class Store:
         """
         ordered = _in_order(bare)
         with self._incoming() as temporary:
-            write_unprotected(ordered, temporary, self.root, unpacked=_unpacked(ordered))
+            write_unprotected(ordered, temporary, self.root, unpacked=_unpacked(ordered), caller="add")
             return self._place(temporary, look)
 
     def keep_file(self, path: Path, look: Callable[[str, Path], T]) -> T:

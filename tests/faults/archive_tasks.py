@@ -149,20 +149,29 @@ def die_at_a_step(say: Say, path: str, step: int, what: str) -> None:
 
 
 @task
-def fill_the_disk(say: Say, path: str, limit: int, number: int) -> None:
-    """Add and certify where files may not grow beyond a number of bytes."""
+def write_within(say: Say, path: str, limit: int | None, number: int, detectors: int) -> None:
+    """Add, certify, remove and make the catalogue again where files may not grow beyond a number of bytes."""
     archive = Archive(path)
-    run = archive.list().index[0]
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-    for attempt in (
-        lambda: archive.add(small_run(number, detectors=20_000)),
-        lambda: archive.certify(run, "2025-05-01", approver="a" * 50_000, thresholds=UNCHECKED, supersede=True),
-    ):
+    table = archive.list()
+    run, other = table.index[table["certified"] != ""][0], table.index[table["certified"] == ""][0]
+    answers = []
+    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+    if limit is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, unlimited[1]))
+    for name, attempt in {
+        "add": lambda: archive.add(small_run(number, detectors=detectors)),
+        "certify": lambda: archive.certify(run, "2025-05-01", approver="a" * 3000, thresholds=UNCHECKED),
+        "remove": lambda: archive.remove(other, who="a", why="b" * 3000),
+        "reindex": archive.reindex,
+        "list": lambda: sorted(archive.list().index),
+    }.items():
         try:
-            attempt()
-            say("worked")
+            answers.append((name, "worked", str(attempt())))
         except fx.FlatnormError as error:
-            say("refused", str(error))
+            answers.append((name, "refused", str(error)))
+    resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+    for answer in answers:
+        say(*answer)
 
 
 @task
@@ -193,7 +202,7 @@ def use(say: Say, path: str, number: int) -> None:
             say(name, str(error))
 
 
-def _run(name: str, out: str, *, uid: int | None, umask: int | None, given: dict[str, Any]) -> None:
+def _run(name: str, out: str, *, uid: int | None, gid: int | None, umask: int | None, given: dict[str, Any]) -> None:
     """Do a task in a process of its own; each thing said is a line of JSON, whole or not there."""
     descriptor = os.open(out, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o666)
 
@@ -204,7 +213,7 @@ def _run(name: str, out: str, *, uid: int | None, umask: int | None, given: dict
         os.umask(umask)
     if uid is not None:
         os.setgroups([])
-        os.setgid(uid)
+        os.setgid(uid if gid is None else gid)
         os.setuid(uid)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -228,7 +237,7 @@ def main() -> None:
         else:
             answer = os.fork()
             if answer == 0:
-                _run(told["task"], told["out"], uid=told["uid"], umask=told["umask"], given=told["given"])
+                _run(**told)
         sys.stdout.write(f"{answer}\n")
         sys.stdout.flush()
 

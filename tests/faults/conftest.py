@@ -66,11 +66,13 @@ class Starter:
         self.process.stdin.flush()
         return int(self._line())
 
-    def start(self, task: str, *, uid: int | None = None, umask: int | None = None, **given: Any) -> Process:
-        """Start a task; see ``archive_tasks.py``."""
+    def start(
+        self, task: str, *, uid: int | None = None, gid: int | None = None, umask: int | None = None, **given: Any
+    ) -> Process:
+        """Start a task, as another user where one is given; see ``archive_tasks.py``."""
         self._count += 1
         out = self._folder / f"{self._count}.jsonl"
-        told = {"task": task, "out": str(out), "uid": uid, "umask": umask, "given": given}
+        told = {"name": task, "out": str(out), "uid": uid, "gid": gid, "umask": umask, "given": given}
         return Process(self, self.ask(json.loads(json.dumps(told, default=str))), out)
 
 
