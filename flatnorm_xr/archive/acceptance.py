@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 import xarray as xr
 
-from flatnorm_xr.errors import FlatnormError
+from flatnorm_xr.errors import FlatnormError, offenders
 
 __all__ = ["Thresholds", "failures_of"]
 
@@ -56,6 +56,39 @@ def failures_of(solution: xr.Dataset, thresholds: Thresholds) -> list[str]:
     list of str
     """
     return [*_of_figures(solution, thresholds), *_of_diagnosis(solution, thresholds.alpha)]
+
+
+def losses_since(before: xr.Dataset, solution: xr.Dataset, thresholds: Thresholds, name: str) -> list[str]:
+    """Say which units a run lacks that the one before it has.
+
+    A camera that lost a detector makes runs that are whole by themselves; who used the run before had more.
+
+    Parameters
+    ----------
+    before, solution : Dataset
+        Solutions.
+    thresholds : Thresholds
+        Of which ``lost_units`` is the largest share of the earlier run's units that may be gone.
+    name : str
+        Of the earlier run, for the sentence.
+    """
+    had, has = _measured_units(before), _measured_units(solution)
+    if {len(unit) for unit in had} != {len(unit) for unit in has}:  # one of amplifiers, one of whole detectors
+        had, has = ([*dict.fromkeys(unit[:1] for unit in units)] for units in (had, has))
+    gone = [unit for unit in had if unit not in has]
+    if thresholds.lost_units is None or len(gone) <= thresholds.lost_units * max(1, len(had)):
+        return []
+    return [f"it lacks {offenders('/'.join(map(str, unit)) for unit in gone)}, which the run before it ({name}) has"]
+
+
+def _measured_units(solution: xr.Dataset) -> list[tuple[object, ...]]:
+    """Labels of the units that have G."""
+    G = solution["G"]
+    known = G.notnull().any("group") if "group" in G.dims else G.notnull()
+    dims = [dim for dim in ("detector", "amplifier") if dim in known.dims]
+    labels = [known[dim].values.tolist() for dim in dims]
+    places = np.argwhere(known.transpose(*dims).values)
+    return [tuple(axis[k] for axis, k in zip(labels, place, strict=True)) for place in places.tolist()]
 
 
 def _of_figures(solution: xr.Dataset, limits: Thresholds) -> Iterator[str]:

@@ -15,7 +15,7 @@ import xarray as xr
 
 from flatnorm_xr.archive import catalogue as index
 from flatnorm_xr.archive import netcdf
-from flatnorm_xr.archive.acceptance import Thresholds, failures_of
+from flatnorm_xr.archive.acceptance import Thresholds, failures_of, losses_since
 from flatnorm_xr.archive.certificates import (
     Certificate,
     Interval,
@@ -60,6 +60,9 @@ def certify(
     solution = netcdf.open(holdings.checked(name))
     camera, chosen = str(solution.attrs.get("camera", "")), _filter_of(solution, filter)
     failures = failures_of(solution, thresholds)
+    before = _run_before(holdings, camera, chosen, first)
+    if before is not None and before != name:
+        failures += losses_since(netcdf.open(holdings.checked(before)), solution, thresholds, before[:SHOWN])
     if failures and waiver is None:
         msg = f"certify: {name[:SHOWN]} fails: {'; '.join(failures)}. Certify another, or pass waiver=Waiver(who, why)"
         raise UnfitError(msg, failures)
@@ -239,6 +242,13 @@ def _filter_of(solution: xr.Dataset, filter: str | None) -> str:
         msg = f"certify: the run has {given}; pass filter= with one of {offenders(names)}"
         raise FlatnormError(msg)
     return str(filter)
+
+
+def _run_before(holdings: Holdings, camera: str, filter: str, begin: np.datetime64) -> str | None:
+    """Find the run that holds at a moment, or else did so last before it, where it is still there."""
+    held = [part for part in _holding_of(holdings.journal.records(), camera, filter) if part.begin <= begin]
+    runs = [part.certificate.run for part in held if holdings.store.is_whole(part.certificate.run)]
+    return runs[-1] if runs else None
 
 
 def _holding_of(records: list[Record], camera: str, filter: str) -> list[Interval]:

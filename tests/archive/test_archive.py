@@ -464,6 +464,15 @@ def test_what_could_not_be_recorded_is_put_back(filled, monkeypatch):
     assert list((archive.path / "trash").iterdir()) == []
 
 
+def test_a_lost_first_record_is_named(filled):
+    archive, _ = filled
+    archive.remove(archive.list().index[0], who="a", why="b")
+    (archive.path / "records" / "00000000.json").unlink()
+    for create in (True, False):
+        with pytest.raises(ReadError, match=r"the record .*00000000\.json is missing; copy it back from a backup"):
+            Archive(archive.path, create=create)
+
+
 # the folder ----------------------------------------------------------------------------------------------------------
 
 

@@ -585,3 +585,16 @@ def test_the_catalogue_answers_as_the_intervals_do(certificates):
                 assert (before and before[0]) == (ended[-1].certificate.number if ended else None)
                 assert (after and after[0]) == (coming[0].certificate.number if coming else None)
     connection.close()
+
+
+def test_a_run_that_lacks_a_detector_of_the_one_before_is_not_certified_unsigned(calib):
+    night = fx.simulate(n_detectors=6, n_exposures=6, seed=3)
+    later = night.isel(detector=[0, 1, 2, 4, 5]).assign_coords(time=night.time + np.timedelta64(30, "D"))
+    first, second = (calib.add(fx.solve(levels), camera="testcam") for levels in (night, later))
+    calib.certify(first, "2025-03-14", approver="M. Curie")
+    with pytest.raises(fx.UnfitError, match=rf"it lacks 4, which the run before it \({first[:12]}\) has"):
+        calib.certify(second, "2025-05-01", approver="M. Curie", supersede=True)
+    waiver = fx.Waiver("L. Meitner", "detector 4 is being repaired")
+    calib.certify(second, "2025-05-01", approver="M. Curie", supersede=True, waiver=waiver)
+    # back to the whole camera nothing is lost
+    calib.certify(first, "2025-07-01", approver="M. Curie", supersede=True)
