@@ -613,3 +613,9 @@ def test_the_result_is_a_file_like_others(tmp_path):
         np.testing.assert_array_equal(read.change_time, found.change_time)
     quiet = follow(history(steady(np.random.default_rng(30), 10, 4)))
     quiet.to_netcdf(tmp_path / "quiet.nc")
+
+
+def test_a_large_jump_is_found_at_any_alpha():
+    y = steady(np.random.default_rng(31), 60, 10)
+    y[30:, 3] += 0.05
+    assert follow(history(y), alpha=1e-13).change_detector.values.tolist() == [4]

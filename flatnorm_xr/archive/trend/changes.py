@@ -84,7 +84,8 @@ def find_changes(problem: Problem, rows: Array, *, alpha: float, tests: float) -
 def _critical(p: float, dof: Array) -> Array:
     from scipy.special import stdtrit
 
-    return np.asarray(stdtrit(np.maximum(dof, 1), 1 - p / 2))
+    # by the lower tail, where a small p is not lost in rounding
+    return np.asarray(-stdtrit(np.maximum(dof, 1), p / 2))
 
 
 def _go_forward(

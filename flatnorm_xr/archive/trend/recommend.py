@@ -84,8 +84,8 @@ def recommend_from(
     -------
     Recommendation
         With ``verdict`` "renew" or "keep" and a ``sentence`` that says why, with sizes, errors and probability. A unit
-        that was measured since and has no G in the reference is a reason to renew; one that the latest runs lack is only
-        named.
+        that was measured since and has no G in the reference is a reason to renew; one that the latest runs lack is
+        only named.
 
     Raises
     ------
