@@ -147,6 +147,14 @@ class Followed:
         return 100 * (self._ln_G - self._mean[:, np.newaxis])
 
     @cached_property
+    def single_run(self) -> tuple[Array, Array]:
+        """100 ln of G of a single run, and its errors; (units)."""
+        G, error = np.exp(self._ln_G[:, 0]), np.full(self._ln_G.shape[0], np.nan)
+        if "G_stderr" in self.trend:
+            error = 100 * table(self.trend["G_stderr"], self.rows, last="run")[:, 0].astype(float) / G
+        return 100 * np.log(G), error
+
+    @cached_property
     def measured(self) -> NDArray[np.bool_]:
         """Which units any run has."""
         return np.asarray(np.isfinite(self._ln_G).any(axis=1))
@@ -183,6 +191,12 @@ class Followed:
         """Which units drift significantly."""
         significant: NDArray[np.bool_] = np.isfinite(self.drift) & (self.drift_p < self.alpha)
         return significant
+
+    @cached_property
+    def tells(self) -> bool:
+        """Whether there are runs enough to tell what changes or drifts from what scatters."""
+        known = np.isfinite(self.drift) & np.isfinite(self.drift_p)
+        return bool(known.any() or self.changes or any(np.isfinite(one.p).any() for one in self.responses))
 
     @cached_property
     def responses(self) -> list[Response]:

@@ -184,8 +184,10 @@ def test_the_first_runs_of_an_archive_can_be_drawn(make_trend: Maker, n_runs: in
     nothing = few.drift * np.nan
     few = few.assign(drift=nothing, drift_stderr=nothing, drift_p_holm=nothing, model=few.model * np.nan)
     drawn = plots.trend(few)
-    assert not drawn.points
-    assert ("one run, and nothing to hold it against" in title()) == (n_runs == 1)
+    assert list(drawn.points) == ["24 amplifiers"] * (n_runs == 1)
+    assert ("1 run of 2016-01-15 and nothing to hold it against" in title()) == (n_runs == 1)
+    if n_runs == 1:
+        np.testing.assert_allclose(values(drawn.points["24 amplifiers"]), 100 * np.log(few.G[0].values.ravel()))
     one = plots.trend(few, detector=1, amplifier="C00")
     assert values(one.points["1/C00"]).size == n_runs
     assert not one.models

@@ -76,7 +76,13 @@ def test_verdict_says_whether_anything_moved(trend: xr.Dataset, make_trend: Make
     assert (status, word) == ("good", "Steady")
     assert "no response of 24 amplifiers changed or drifts significantly" in sentence
     status, word, sentence = verdict(written(make_trend(n_runs=1), tmp_path))
-    assert (status, word) == ("look", "Nothing to follow yet")
+    assert (status, word) == ("look", "Too few runs to tell")
+    few = make_trend(n_runs=3)
+    few = few.assign({name: few[name] * np.nan for name in ("drift", "drift_stderr", "drift_p_holm", "scatter")})
+    status, word, sentence = verdict(written(few, tmp_path))
+    assert (status, word) == ("look", "Too few runs to tell")
+    assert "of 24 amplifiers are too few to tell whether a response changed or drifts." in sentence
+    assert "are too few to tell" in " ".join(repr(few.flatnorm).split())
 
 
 def test_recommendation_is_the_verdict_where_there_is_one(trend: xr.Dataset, tmp_path: Path) -> None:

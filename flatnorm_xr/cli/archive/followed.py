@@ -72,6 +72,9 @@ def _show_head(followed: Followed) -> None:
 
 def _show_changes(followed: Followed) -> None:
     changes = followed.changes
+    if not followed.tells:
+        printed(["", f"too few runs to tell whether any {_kind(followed)} changed"])
+        return
     printed([_found(followed, len(changes), "change")])
     if not changes:
         return

@@ -10,7 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from flatnorm_xr.errors import FlatnormError, offenders
-from flatnorm_xr.show.axes import choose_axes, mmag_axis, plain, short_label, time_axis
+from flatnorm_xr.show.axes import choose_axes, mmag_axis, name_columns, plain, short_label, side_by_side, time_axis
 from flatnorm_xr.show.followed import Change, Followed, Response
 from flatnorm_xr.show.looks import COLOURS, MARKERS
 from flatnorm_xr.show.plots.legend import legend_above
@@ -74,7 +74,8 @@ def trend(
     change, whose size and dates are above the picture; it was in the shaded time with a probability of 95 %. Up to
     ``named`` units have a colour and a marker each. Of more, those have that stand out, the largest first: whose
     response changed, drifts, or follows what G was held against, significantly. Up to 40 more of these are grey lines.
-    All others are a band: from the smallest to the largest, and darker the 16 to 84 % of them.
+    All others are a band: from the smallest to the largest, and darker the 16 to 84 % of them. Of a single run ln G of
+    the units is drawn side by side.
 
     Parameters
     ----------
@@ -118,6 +119,8 @@ def trend(
         msg = f"{_CALLER}: no run has measured {offenders(followed.units)}; choose other units"
         raise FlatnormError(msg)
     axes = choose_axes(ax, figsize, caller=_CALLER, default=(9.0, 4.8))
+    if followed.time.size == 1:
+        return _draw_one_run(axes, followed, units)
     axes.axhline(0, color="0.6", linewidth=0.8, linestyle="--", zorder=0)
     shown = units.tolist() if units.size <= max(named, 1) else followed.standing_out[:named]
     lines, bands = _draw_others(axes, followed, np.setdiff1d(units, shown))
@@ -195,6 +198,31 @@ def _draw_one(axes: Axes, followed: Followed, units: Sequence[int]) -> _Drawn:
         look: dict[str, Any] = {"xytext": (3, -3), "textcoords": "offset points", "va": "top", "color": COLOURS[0]}
         axes.annotate(str(number), (middle, 1.0), xycoords=("data", "axes fraction"), **look)
     return {followed.units[unit]: points}, model, marks
+
+
+def _draw_one_run(axes: Axes, followed: Followed, units: NDArray[np.intp]) -> Trend:
+    """Draw G of the units of a single run side by side, for there is no other time to hold it against."""
+    percent, error = followed.single_run
+    bars = error[units] if units.size <= _MOST_BARS and np.isfinite(error[units]).any() else None
+    words = _number(followed, units.size) if units.size > 1 else _name(followed, int(units[0]))
+    points = axes.errorbar(
+        side_by_side(followed.rows)[units],
+        percent[units],
+        yerr=bars,
+        fmt="o",
+        color=COLOURS[0],
+        markersize=float(np.clip(70 / np.sqrt(units.size), 1.5, 6.0)),
+        elinewidth=0.8,
+        label=words,
+    )
+    name_columns(axes, np.array(followed.detectors))
+    axes.set_xlim(-0.6, len(followed.detectors) - 0.4)
+    axes.set_xlabel("detector, its amplifiers side by side" if followed.by_amplifier else "detector")
+    axes.set_ylabel("ln G [%]")
+    mmag_axis(axes, side="right", of="G")
+    legend_above(axes, [points], title=_title(followed, units))
+    name = words if units.size > 1 else followed.units[int(units[0])]
+    return Trend({name: points}, {}, {}, None, [], None)
 
 
 def _draw_several(axes: Axes, followed: Followed, units: Sequence[int]) -> _Drawn:
@@ -360,7 +388,7 @@ def _title(followed: Followed, units: NDArray[np.intp]) -> str:
     attrs = followed.trend.attrs
     runs = followed.time.size
     parts = [short_label(attrs[name]) for name in ("camera", "physical_filter") if attrs.get(name)]
-    parts.append(f"{runs} runs" if runs != 1 else "one run, and nothing to hold it against")
+    parts.append(f"{runs} runs" if runs != 1 else f"1 run of {day(followed.time[0])} and nothing to hold it against")
     if units.size > 1 and runs > 1:
         out = len(followed.standing_out)
         verbs = "stands out" if out == 1 else "stand out"

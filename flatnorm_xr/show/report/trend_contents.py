@@ -86,8 +86,8 @@ def judge(followed: Followed, recommendation: Recommendation | None) -> Verdict:
         renew = str(recommendation.verdict) == "renew"
         word, status = ("Renew the flat", "look") if renew else ("Keep the flat", "good")
         return Verdict(status, word, f"{shown(recommendation.sentence)} {sentence}")  # type: ignore[arg-type]
-    if followed.time.size < 2:
-        return Verdict("look", "Nothing to follow yet", sentence)
+    if not followed.tells:
+        return Verdict("look", "Too few runs to tell", sentence)
     out = len(followed.standing_out)
     if not out:
         return Verdict("good", "Steady", sentence)

@@ -49,6 +49,8 @@ def sum_up(followed: Followed) -> str:
     if runs < 2:
         return f"One run of {kind(followed, measured)}: there is nothing to follow yet."
     span = f"{runs} runs from {day(followed.time[0])} to {day(followed.time[-1])}"
+    if not followed.tells:
+        return f"{span} of {kind(followed, measured)} are too few to tell whether a response changed or drifts."
     changed = len({change.unit for change in followed.changes})
     drifting = int(followed.drifts.sum())
     typical = followed.of_units("scatter")
@@ -147,7 +149,13 @@ def _pictures(followed: Followed) -> Iterator[Picture]:
     if followed.measured.sum() > 1:
         out = f"{len(followed.standing_out) or 'none'} of them stand{'s' * (len(followed.standing_out) < 2)} out"
         alt = f"Responses of {kind(followed, int(followed.measured.sum()))} over their means against time; {out}."
-        yield _drawn(followed, {}, _INCHES, "trend", alt, "All units, relative to their means.")
+        caption = "All units, relative to their means."
+        if followed.time.size == 1:
+            alt, caption = (
+                f"ln G of {kind(followed, int(followed.measured.sum()))} of one run.",
+                "All units of the run.",
+            )
+        yield _drawn(followed, {}, _INCHES, "trend", alt, caption)
     elif followed.measured.any():
         shown = [int(np.flatnonzero(followed.measured)[0])]
     for unit in shown:
