@@ -519,7 +519,7 @@ class Archive:
             msg = f"to_datatree: there are several cameras; pass camera= with one of {offenders(cameras)}"
             raise FlatnormError(msg)
         nodes = {f"/{run[:SHOWN]}": on_demand(partial(self._holdings.checked, run)) for run in table.index}
-        return xr.DataTree.from_dict(nodes, name=cameras[0] if cameras else None)
+        return xr.DataTree.from_dict(nodes, name=cameras[0].replace("/", "_") if cameras else None)
 
     # care ------------------------------------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ import xarray as xr
 
 from flatnorm_xr.archive.certificates import UNIT
 from flatnorm_xr.archive.digest import DIGEST
-from flatnorm_xr.errors import ReadError
+from flatnorm_xr.errors import ReadError, SchemaError
 from flatnorm_xr.model.schema import VARIABLES
 
 __all__ = ["Block", "Contents", "FilterOfRun", "contents_of", "read_block", "read_blocks"]
@@ -103,7 +103,7 @@ def contents_of(run: str, ds: xr.Dataset, path: Path) -> Contents:
     }
     return Contents(
         run=run,
-        camera=str(ds.attrs.get("camera", "")),
+        camera=_short(str(ds.attrs.get("camera", "")), "camera"),
         digest=str(ds.attrs.get(DIGEST, "")),
         begin=int(known.min()) if known.size else None,
         end=int(known.max()) if known.size else None,
@@ -166,6 +166,7 @@ def _blocks(ds: xr.Dataset, path: Path) -> list[Block]:
 
 
 _NAT = np.iinfo(np.int64).min
+_YEARS = 1700, 2200
 
 
 def _microseconds(ds: xr.Dataset) -> np.ndarray[Any, np.dtype[np.int64]]:
@@ -173,7 +174,10 @@ def _microseconds(ds: xr.Dataset) -> np.ndarray[Any, np.dtype[np.int64]]:
     n = ds.sizes["exposure"]
     if "time" not in ds.coords or ds["time"].dims != ("exposure",) or ds["time"].dtype.kind != "M":
         return np.full(n, _NAT)
-    return np.asarray(ds["time"].values.astype(UNIT).astype(np.int64))
+    time = ds["time"].values
+    # what does not fit into nanoseconds is no time of an exposure, and NumPy would let it come round to another
+    years = time.astype("datetime64[Y]").astype(np.int64) + 1970
+    return np.where((years >= _YEARS[0]) & (years <= _YEARS[1]), time.astype(UNIT).astype(np.int64), _NAT)
 
 
 def _filters(ds: xr.Dataset, time: np.ndarray[Any, np.dtype[np.int64]]) -> list[FilterOfRun]:
@@ -189,7 +193,7 @@ def _filters(ds: xr.Dataset, time: np.ndarray[Any, np.dtype[np.int64]]) -> list[
         times = time[chosen & (time != _NAT)]
         found.append(
             FilterOfRun(
-                filter=str(label),
+                filter=_short(str(label), "filter"),
                 exposures=int(chosen.sum()),
                 groups=tuple(sorted({int(g) for g in groups[chosen] if g >= 0})),
                 time=round(float(np.mean(times - times[0]))) + int(times[0]) if times.size else None,
@@ -211,6 +215,14 @@ def _means(ds: xr.Dataset, chosen: np.ndarray[Any, np.dtype[np.bool_]]) -> dict[
         if values.size:
             means[str(name)] = float(values.mean())
     return means
+
+
+def _short(name: str, what: str) -> str:
+    """Refuse a name that nobody can have meant, for it would stand in every table and message."""
+    if len(name) > _LONGEST:
+        msg = f"archive: the name of the {what} has {len(name)} characters; it may have {_LONGEST}"
+        raise SchemaError(msg)
+    return name
 
 
 def _distinct(ds: xr.Dataset, name: str) -> list[str]:

@@ -110,9 +110,10 @@ class Holdings:
         if not self.root.parent.is_dir():
             msg = f"archive: the folder {self.root.parent} does not exist; create it first"
             raise FlatnormError(msg)
-        there = {entry.name for entry in self.root.iterdir()} if self.root.is_dir() else set()
+        there = {entry.name: entry for entry in self.root.iterdir()} if self.root.is_dir() else {}
         ours = ("README", "catalogue.", ".flatnorm-")
-        strange = {name for name in there - _FOLDERS - _NOT_OURS if not name.startswith(ours)}
+        strange = {name for name in there.keys() - _FOLDERS - _NOT_OURS if not name.startswith(ours)}
+        strange |= {name for name, entry in there.items() if entry.is_symlink()}
         if strange or (self.store.runs() and not self.journal.path(0).exists()):
             what = f"holds {offenders(sorted(strange))}" if strange else "has runs but no records"
             remedy = (

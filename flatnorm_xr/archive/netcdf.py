@@ -404,8 +404,15 @@ def _not_storable_variable(name: str, variable: xr.Variable) -> Iterator[str]:
             yield f"{name} holds objects ({', '.join(kinds)}); NetCDF holds numbers, strings, bool and datetime64"
     elif dtype.kind == "M" and np.datetime_data(dtype)[0] not in _TIME_UNITS:
         yield f"{name} is {dtype}; convert it to datetime64[ns]"
+    elif dtype.kind == "M" and _outside_calendars(variable.values):
+        yield f"{name} holds times outside the years 1 to 9999; NaT says that a time is not known"
     elif dtype.kind not in "biufM" or dtype.itemsize > 8 or dtype == np.float16:
         yield f"{name} is {dtype}; NetCDF holds numbers of up to 8 bytes, strings, bool and datetime64: convert it"
+
+
+def _outside_calendars(values: Any) -> bool:
+    years = values.astype("datetime64[Y]").astype(np.int64) + 1970
+    return bool((~np.isnat(values) & ((years < 1) | (years > 9999))).any())
 
 
 def _plain_name(name: object) -> bool:
