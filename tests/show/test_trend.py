@@ -11,8 +11,10 @@ import pytest
 import xarray as xr
 
 import flatnorm_xr as fx
+from flatnorm_xr.archive.trend.follow import follow
 from flatnorm_xr.show import plots
 from flatnorm_xr.show.looks import MMAG_PER_PERCENT
+from flatnorm_xr.simulate.years import simulate_history
 
 pytestmark = pytest.mark.usefixtures("figures")
 
@@ -270,6 +272,14 @@ def test_focal_plane_shows_what_a_trend_says_of_units(trend: xr.Dataset) -> None
     one_run = plots.focal_plane(trend.isel(run=3), "G")
     assert one_run.values is not None
     np.testing.assert_array_equal(one_run.values.get_array(), trend.G[3].values.ravel())
+
+
+def test_the_gauge_is_told_of_units_that_were_ever_measured() -> None:
+    history = simulate_history(n_detectors=9, runs=12, seed=1)
+    history.G[:, 6:] = np.nan
+    history.G[3:, 5] = np.nan
+    assert "over 5 of 6 units, those" in follow(history).attrs["gauge"]
+    assert follow(history, gauge=1).attrs["gauge"].endswith("(equal weights of 1 unit)")
 
 
 # two runs

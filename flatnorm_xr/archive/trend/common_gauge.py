@@ -64,7 +64,8 @@ def gauge_set(history: History, gauge: Gauge, *, caller: str) -> GaugeSet:
     if isinstance(gauge, str) and gauge == "common":
         member = measured.sum(axis=1) >= 0.5 * measured.shape[1]
         _check_connected(history, measured, member, caller)
-        of_all = f"{member.sum()} of {measured.shape[0]} units"
+        ever = int(measured.any(axis=1).sum())  # amplifiers that do not exist have cells, too
+        of_all = f"{member.sum()} of {_units(ever)}"
         half = "measured in at least half of the runs"
         return GaugeSet(member, False, f"the typical unit is steady: robust mean of ln G over {of_all}, those {half}")
     try:
@@ -76,8 +77,12 @@ def gauge_set(history: History, gauge: Gauge, *, caller: str) -> GaugeSet:
         raise FlatnormError(msg)
     member = _named(history, measured, labels, caller)
     names = ", ".join(map(str, labels))
-    sentence = f"mean of G over detectors {names} is 1 in each run (equal weights of {member.sum()} units)"
+    sentence = f"mean of G over detectors {names} is 1 in each run (equal weights of {_units(int(member.sum()))})"
     return GaugeSet(member, True, sentence)
+
+
+def _units(n: int) -> str:
+    return f"{n} unit{'s' * (n != 1)}"
 
 
 def common_offsets(y: Array, member: Array) -> Array:
