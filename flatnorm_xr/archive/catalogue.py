@@ -7,6 +7,7 @@ import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -253,13 +254,18 @@ def entries(connection: sqlite3.Connection, camera: str | None, name: str | None
 
 def series(connection: sqlite3.Connection, camera: str, name: str) -> list[Series]:
     """All runs of one camera and filter, in order of time."""
+
+    @cache  # thousands of runs have the same few texts
+    def parsed(text: str) -> Any:
+        found = json.loads(text)
+        return None if found is None else tuple(found)
+
     blocks: dict[str, dict[str, Block]] = {}
     for run, variable, dims, shape, offset, crc in connection.execute("SELECT * FROM blocks"):
-        blocks.setdefault(run, {})[variable] = Block(
-            variable, tuple(json.loads(dims)), tuple(json.loads(shape)), offset, crc
-        )
+        blocks.setdefault(run, {})[variable] = Block(variable, parsed(dims), parsed(shape), offset, crc)
     rows = connection.execute(
-        "SELECT r.run, f.exposures, f.time, f.means, f.groups, r.labels, r.groups, r.facts FROM filters f "
+        "SELECT r.run, f.exposures, f.time, f.means, f.groups, r.labels, r.groups, "
+        "json_extract(r.facts, '$.exposures') FROM filters f "
         "JOIN runs r USING (run) WHERE r.camera = ? AND f.filter = ? ORDER BY f.time IS NULL, f.time, r.run",
         (camera, name),
     )
@@ -269,14 +275,14 @@ def series(connection: sqlite3.Connection, camera: str, name: str) -> list[Serie
             filter=name,
             time=time,
             means=json.loads(means),
-            groups=tuple(json.loads(groups)),
+            groups=parsed(groups),
             labels=labels,
-            group_names=None if json.loads(names) is None else tuple(json.loads(names)),
+            group_names=parsed(names),
             exposures=exposures,
-            all_exposures=json.loads(facts)["exposures"],
+            all_exposures=all_exposures,
             blocks=blocks.get(run, {}),
         )
-        for run, exposures, time, means, groups, labels, names, facts in rows
+        for run, exposures, time, means, groups, labels, names, all_exposures in rows
     ]
 
 

@@ -59,11 +59,12 @@ class Store:
 
     def runs(self) -> set[str]:
         """Names of the runs that are there."""
-        return {path.stem for path in self._files() if RUN.fullmatch(path.stem) and path == self.path(path.stem)}
+        return {name for folder, file in self._files() if (name := _run_of(folder, file))}
 
     def strangers(self) -> list[Path]:
         """Files among the runs that are none."""
-        return sorted(p for p in self._files() if not RUN.fullmatch(p.stem) or p != self.path(p.stem))
+        found = [(folder, file) for folder, file in self._files() if not _run_of(folder, file)]
+        return sorted(self.root / "runs" / folder / file for folder, file in found)
 
     def keep(self, bare: xr.Dataset, look: Callable[[str, Path], T]) -> T:
         """Write a dataset as a run.
@@ -120,18 +121,18 @@ class Store:
                     if time.time() - path.stat().st_mtime > _DAY:
                         path.unlink()
 
-    def _files(self) -> Iterator[Path]:
+    def _files(self) -> Iterator[tuple[str, str]]:
+        """Names of folder and file of all that lies among the runs; the folder is "" for what lies beside folders."""
         try:
             folders = sorted(os.scandir(self.root / "runs"), key=lambda entry: entry.name)
         except FileNotFoundError:
             return
         for folder in folders:
-            if not folder.is_dir(follow_symlinks=False):
-                yield Path(folder.path)
-                continue
-            with os.scandir(folder.path) as entries:
-                for entry in entries:
-                    yield Path(entry.path)
+            if folder.is_dir(follow_symlinks=False):
+                for name in os.listdir(folder.path):
+                    yield folder.name, name
+            else:
+                yield "", folder.name
 
     @contextlib.contextmanager
     def _incoming(self) -> Iterator[Path]:
@@ -172,6 +173,12 @@ def _flush_folders(*folders: Path) -> None:
     for folder in folders:
         with contextlib.suppress(OSError):
             flush(folder)
+
+
+def _run_of(folder: str, file: str) -> str:
+    """Name of the run whose place among the runs this is; "" where it is that of none."""
+    name = file.removesuffix(".nc")
+    return name if RUN.fullmatch(name) and file == f"{name}.nc" and folder == name[:2] else ""
 
 
 class Moving:

@@ -41,8 +41,8 @@ class History:
 
     def of_runs(self, name: str, which: Array | slice) -> Array:
         """Values of a variable in some runs, (run, unit[, rank])."""
-        array = self.dataset[name].transpose("run", *self.dims, ...)
-        values = np.asarray(array.isel(run=which).values, dtype=float)
+        variable = self.dataset.variables[name].transpose("run", *self.dims, ...)
+        values = np.asarray(variable.isel(run=which).values, dtype=float)
         return values.reshape(values.shape[0], -1, *values.shape[1 + len(self.dims) :])
 
 
@@ -75,7 +75,7 @@ def read_history(history: xr.Dataset, *, caller: str) -> History:
     years = _years(history, caller)
     shape = [history.sizes[dim] for dim in dims]
     y = np.full((int(np.prod(shape)), history.sizes["run"]), np.nan)
-    G = history["G"].transpose("run", *dims)
+    G = history.variables["G"].transpose("run", *dims)
     for first in range(0, y.shape[1], 64):
         some = np.asarray(G.isel(run=slice(first, first + 64)).values, dtype=float)
         some = some.reshape(some.shape[0], -1)
