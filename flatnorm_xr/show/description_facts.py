@@ -82,10 +82,12 @@ def _of_runs(ds: xr.Dataset) -> dict[str, Any]:
     with contextlib.suppress(Exception):
         values["units"] = len(rows_of(ds).labels)
         if is_trend(ds):
+            from flatnorm_xr.show.coming_and_going import coming_and_going
             from flatnorm_xr.show.followed import Followed
-            from flatnorm_xr.show.report.trend_section import sum_up
+            from flatnorm_xr.show.report.trend_section import what_moved
 
-            values["verdict"] = sum_up(Followed(ds))
+            values["verdict"] = what_moved(Followed(ds))
+            values["not in all"] = coming_and_going(Followed(ds))
         else:
             values["runs"] = " over ".join(str(ds.attrs[name])[:12] for name in ("run_a", "run_b"))
             differ = int((ds["p_holm"] < 0.01).sum())
@@ -308,6 +310,7 @@ _ROWS: dict[str, Callable[[Facts], str]] = {
     "flags": _flags,
     "dead": _dead,
     "verdict": lambda facts: facts.values.get("verdict", ""),
+    "not in all": lambda facts: facts.values.get("not in all", ""),
     "tests": lambda facts: str(facts.values["tests"]) if facts.kind == "diagnosis" else "",
     "not loaded": lambda facts: f"{offenders(facts.unloaded)}: {facts.size / 1e6:,.0f} MB" if facts.unloaded else "",
 }

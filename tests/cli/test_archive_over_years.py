@@ -7,6 +7,7 @@ import json
 import pytest
 
 import flatnorm_xr as fx
+from flatnorm_xr.cli.archive.followed import show_trend
 
 pytestmark = pytest.mark.filterwarnings("ignore::flatnorm_xr.FlatnormWarning")
 
@@ -66,6 +67,18 @@ def test_trend_of_few_runs_knows_no_drift(done, years):
     assert "too few runs to tell whether any amplifier changed" in out
     assert "no significant" not in out
     assert "drift not known: there are too few runs" in out
+
+
+def test_trend_names_units_that_died(years, capsys):
+    trend = fx.Archive(years / "calib").trend()
+    assert "not in all runs" not in shown(trend, capsys)
+    trend.G[9:, 2, 1] = float("nan")
+    assert f"not in all runs  3/C01 last measured {str(trend.time.values[8])[:10]}" in shown(trend, capsys)
+
+
+def shown(trend, capsys):
+    show_trend(trend, chosen=False, as_json=False)
+    return capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

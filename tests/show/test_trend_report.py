@@ -85,6 +85,28 @@ def test_verdict_says_whether_anything_moved(trend: xr.Dataset, make_trend: Make
     assert "are too few to tell" in " ".join(repr(few.flatnorm).split())
 
 
+def test_units_that_die_or_come_are_named(make_trend: Maker, tmp_path: Path) -> None:
+    ds = make_trend(n_runs=12, years=1.0)
+    ds.G[8:, 3, 1] = np.nan  # dies
+    ds.G[:5, 4] = np.nan  # comes, all of the detector
+    ds.G[5, 0, 0] = np.nan  # a gap is neither
+    ds.G[:, 5, 3] = np.nan  # never there
+    days = [str(time)[:10] for time in ds.time.values]
+    told = f"4/C01 last measured {days[7]}; 5 from {days[5]}"
+    text = written(ds, tmp_path)
+    status, word, sentence = verdict(text)
+    assert (status, word) == ("look", "1 amplifier no longer measured")
+    assert sentence.endswith(f" Not in all runs: {told}.")
+    assert f"{told}." in text.partition('id="first"')[2].partition("</ol>")[0]
+    assert f" not in all {told} " in " ".join(repr(ds.flatnorm).split())
+    ds.G[7:, 1:4] = np.nan
+    ds.G[6:, 0, :3] = np.nan
+    *_, last = verdict(written(ds, tmp_path))[2].partition("Not in all runs: ")
+    assert last.count(";") == 5
+    assert last.endswith("; 2 more that came or went.")
+    assert "Not in all runs" not in verdict(written(make_trend(), tmp_path))[2]
+
+
 def test_recommendation_is_the_verdict_where_there_is_one(trend: xr.Dataset, tmp_path: Path) -> None:
     status, word, sentence = verdict(written(trend, tmp_path, recommendation=RENEW))
     assert (status, word) == ("look", "Renew the flat")

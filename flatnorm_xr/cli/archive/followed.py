@@ -56,6 +56,7 @@ def show_trend(trend: xr.Dataset, *, chosen: bool, as_json: bool) -> None:
 def _show_head(followed: Followed) -> None:
     import numpy as np
 
+    from flatnorm_xr.show.coming_and_going import coming_and_going
     from flatnorm_xr.show.sizes import in_mmag
 
     attrs, time = followed.trend.attrs, followed.time
@@ -67,7 +68,8 @@ def _show_head(followed: Followed) -> None:
     scatter, words = followed.of_units("scatter"), ""
     if np.isfinite(scatter).any():
         words = f"{in_mmag(float(np.nanmedian(scatter))).lstrip('+')} from run to run, typically"
-    show_facts({"gauge": attrs.get("gauge", ""), "scatter": words})
+    moved = coming_and_going(followed)
+    show_facts({"gauge": attrs.get("gauge", ""), "scatter": words, "not in all runs": moved})
 
 
 def _show_changes(followed: Followed) -> None:

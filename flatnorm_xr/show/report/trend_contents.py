@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from flatnorm_xr.show.coming_and_going import lost
 from flatnorm_xr.show.followed import Followed
 from flatnorm_xr.show.report.contents import provenance, source_of
 from flatnorm_xr.show.report.findings import Finding, Verdict
@@ -89,6 +90,9 @@ def judge(followed: Followed, recommendation: Recommendation | None) -> Verdict:
     if not followed.tells:
         return Verdict("look", "Too few runs to tell", sentence)
     out = len(followed.standing_out)
+    gone = lost(followed).size
+    if not out and gone:
+        return Verdict("look", f"{kind(followed, gone)} no longer measured", sentence)
     if not out:
         return Verdict("good", "Steady", sentence)
     return Verdict("look", f"{kind(followed, out)} moved", sentence)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from flatnorm_xr.show.coming_and_going import coming_and_going, lost
 from flatnorm_xr.show.followed import Change, Followed, Response
 from flatnorm_xr.show.report.findings import Finding
 from flatnorm_xr.show.report.pictures import Picture, encoded, new_figure
@@ -16,7 +17,7 @@ from flatnorm_xr.show.report.trend_tables import trend_tables
 from flatnorm_xr.show.report.words import number, per_cent, plural, with_mmag
 from flatnorm_xr.show.sizes import day, in_mmag, sized
 
-__all__ = ["TrendSection", "find_three", "kind", "make_section", "sum_up"]
+__all__ = ["TrendSection", "find_three", "kind", "make_section", "sum_up", "what_moved"]
 
 _INCHES, _OF_ONE = (9.6, 5.2), (7.2, 4.4)
 
@@ -44,7 +45,13 @@ def kind(followed: Followed, n: int) -> str:
 
 
 def sum_up(followed: Followed) -> str:
-    """Say in a sentence or two what a trend found."""
+    """Say in a few sentences what a trend found, and which units came or went."""
+    moved = coming_and_going(followed)
+    return f"{what_moved(followed)} Not in all runs: {moved}." if moved else what_moved(followed)
+
+
+def what_moved(followed: Followed) -> str:
+    """Say in a sentence or two what changed, drifts or follows something."""
     measured, runs = int(followed.measured.sum()), followed.time.size
     if runs < 2:
         return f"One run of {kind(followed, measured)}: there is nothing to follow yet."
@@ -89,6 +96,11 @@ def _candidates(followed: Followed) -> Iterator[Finding]:
     for response in followed.responses:
         if response.significant.any():
             yield _follows(followed, response)
+    moved = coming_and_going(followed)
+    if moved:
+        gone = lost(followed).size
+        head = f"{kind(followed, gone)} no longer measured" if gone else "Units that came later"
+        yield Finding(head, f"{moved}.", "#drifts", grave=bool(gone))
     for change in changes[1:2]:
         text = f"{_size(change)} on {day(change.after)}."
         yield Finding(f"Next in size, {followed.units[change.unit]}", text, "#changes")
