@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -126,6 +127,8 @@ def test_diff(done, refused, years, runs, tmp_path, rows):
     calib = years / "calib"
     out = done("diff", calib, runs[11], runs[0][:5], "--rows", "2", "-o", tmp_path / "diff.nc")
     assert out.startswith(f"{runs[11][:12]} over {runs[0][:12]}: ")
+    assert "\n  a is of  r, 2028-03-14\n  b is of  r, 2025-03-14\n" in out
+    assert "different filters" not in out
     table = rows(out)
     assert len(table) == 2
     assert {row["amplifier"] for row in table} <= {"4/C01", "2/C00", "2/C01"}
@@ -135,6 +138,7 @@ def test_diff(done, refused, years, runs, tmp_path, rows):
     assert (tmp_path / "diff.png").read_bytes().startswith(b"\x89PNG")
     found = json.loads(done("diff", calib, runs[11], runs[0], "--json", "--gauge", "1,3"))
     assert (found["run_a"], found["run_b"]) == (runs[11], runs[0])
+    assert (found["filter_b"], found["date_b"]) == ("r", "2025-03-14")
     assert len(found["units"]) == 8
     refused("ends in none of", "diff", calib, runs[1], runs[0], "-o", tmp_path / "diff.html")
     refused("--gauge names 77", "diff", calib, runs[1], runs[0], "--gauge", "77")
@@ -157,4 +161,16 @@ def test_runs_of_two_filters_are_told_apart_by_filter_or_group(done, refused, tm
     refused("several are archived; pass --filter with one of g DECam", "trend", calib)
     assert done("trend", calib, "--filter", names[0]).startswith(f"decam, {names[0]}: 4 detectors, 2 runs")
     refused("solved in groups.*pass --group with one of g DECam", "diff", calib, one, other)
-    assert f"{one[:12]} over {other[:12]}" in done("diff", calib, one, other, "--group", names[0])
+    found = done("diff", calib, one, other, "--group", names[0])
+    assert f"{one[:12]} over {other[:12]}" in found
+    assert f"a is of  {names[0]}" in found
+
+
+def test_diff_of_two_filters_says_so(done, tmp_path):
+    for name in ("g", "r"):
+        levels = fx.simulate(n_detectors=4, n_exposures=12, seed=1)
+        levels = levels.assign_coords(physical_filter=("exposure", [name] * 12))
+        done("add", tmp_path / "calib", fx.save(fx.solve(levels).assign_attrs(camera="sim"), tmp_path / f"{name}.nc"))
+    one, other = fx.Archive(tmp_path / "calib").list().index
+    out = done("diff", tmp_path / "calib", one, other)
+    assert re.search(r"^of different filters, [gr] over [gr]: ", out, re.MULTILINE)

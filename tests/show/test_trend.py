@@ -310,6 +310,16 @@ def test_units_that_differ_for_sure_are_named_the_largest_first(make_comparison:
     assert len(plots.comparison(ds, alpha=1e-12).significant) == 0
 
 
+def test_title_has_filter_and_date_of_the_runs_and_says_when_filters_differ(make_comparison: Maker) -> None:
+    ds = make_comparison().assign_attrs(filter_a="r", date_a="2025-03-14", filter_b="r", date_b="2026-01-02")
+    plots.comparison(ds)
+    assert title().startswith(
+        "run 3f3f3f3f3f3f (r, 2025-03-14) over run a0a0a0a0a0a0 (r, 2026-01-02), none of 24 differ"
+    )
+    plots.comparison(ds.assign_attrs(filter_b="$g$"))
+    assert title().startswith("different filters: run 3f3f3f3f3f3f (r, 2025-03-14) over run a0a0a0a0a0a0 (\\$g\\$, ")
+
+
 def test_units_of_one_run_alone_are_crosses(make_comparison: Maker) -> None:
     ds = make_comparison()
     ds.G_ratio[2] = np.nan

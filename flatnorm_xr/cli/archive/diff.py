@@ -12,6 +12,7 @@ from flatnorm_xr.cli.archive.options import Alpha, ArchivePath, GaugeOption, run
 from flatnorm_xr.cli.archive.words import (
     cell,
     columns_of_units,
+    day,
     p_value,
     print_json,
     printed,
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 __all__ = ["EXAMPLE", "command"]
 
 EXAMPLE = "Example: flatnorm archive diff calib 3f2a91c05b7e 9c01d2e47a66 -o diff.png"
+
+_OF_RUNS = ("run_a", "run_b", "filter_a", "filter_b", "date_a", "date_b")
 
 
 def command(
@@ -60,6 +63,7 @@ def command(
     kept = Archive(archive, create=False)
     members, chosen = _in_labels(kept, run_a, gauge, group)
     found = kept.compare(run_a, run_b, gauge=members, group=chosen, alpha=alpha)
+    found = found.assign_attrs(_told(kept, found, group))
     if output is not None:
         _write(found, output, overwrite=overwrite)
     if as_json:
@@ -84,9 +88,22 @@ def _in_labels(kept: Archive, run: str, gauge: str, group: str | None) -> tuple[
     return members, labels.get(group, group)
 
 
+def _told(kept: Archive, comparison: xr.Dataset, group: str | None) -> dict[str, str]:
+    """Filter and date of both runs, as attributes of the comparison."""
+    told = {}
+    for side in ("a", "b"):
+        known = kept.show(comparison.attrs[f"run_{side}"])
+        filters = [cell(name) for name in known["filters"]]
+        told[f"filter_{side}"] = group if group in filters else ", ".join(sorted(filters))
+        told[f"date_{side}"] = day(known["begin"])
+    return {name: str(text) for name, text in told.items() if text}
+
+
 def _show(comparison: xr.Dataset, most: int) -> None:
     """Show the units that differ most."""
     import numpy as np
+
+    from flatnorm_xr.show.two_runs import of_two_filters, run_words
 
     units = columns_of_units(comparison, "G_ratio")
     size, error = _logarithms(units, "G_ratio")
@@ -97,6 +114,11 @@ def _show(comparison: xr.Dataset, most: int) -> None:
     words = f"{int((p < float(attrs.get('alpha', 0.01))).sum())} of {int(known.sum())}"
     kind = _dims(comparison)[-1]
     printed([f"{short(attrs.get('run_a', ''))} over {short(attrs.get('run_b', ''))}: {words} {kind}s differ"])
+    if of_two_filters(comparison):
+        printed(
+            [f"of different filters, {attrs['filter_a']} over {attrs['filter_b']}: no change in time, but of colour"]
+        )
+    show_facts({f"{side} is of": run_words(comparison, side) for side in ("a", "b")})
     show_facts({"gauge": attrs.get("gauge", ""), "rms": f"{float(attrs['rms']):.3g} mmag" if "rms" in attrs else ""})
     if not most:
         return
@@ -129,7 +151,7 @@ def _logarithms(units: dict[str, Any], name: str) -> tuple[Any, Any]:
 
 def _values(comparison: xr.Dataset) -> dict[str, Any]:
     """All that was found, as numbers."""
-    names = [name for name in ("run_a", "run_b", "gauge", "rms", "alpha") if name in comparison.attrs]
+    names = [name for name in (*_OF_RUNS, "gauge", "rms", "alpha") if name in comparison.attrs]
     return {**{name: comparison.attrs[name] for name in names}, "units": rows_of_units(comparison, "G_ratio")}
 
 

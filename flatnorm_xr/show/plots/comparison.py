@@ -24,6 +24,7 @@ from flatnorm_xr.show.axes import (
 from flatnorm_xr.show.looks import COLOURS, MMAG_PER_PERCENT
 from flatnorm_xr.show.plots.legend import legend_above
 from flatnorm_xr.show.requirements import require_dims
+from flatnorm_xr.show.two_runs import of_two_filters, run_words
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -248,12 +249,19 @@ def _finish(axes: Axes, ds: xr.Dataset, rows: Rows, drawn: Comparison, certain: 
             axes.axvspan(k - 0.5, k + 0.5, color="0.94", linewidth=0, zorder=-1)
     axes.set_ylabel("ln of the ratio [%]")
     mmag_axis(axes, side="right", of="ratio")
-    one, other = (plain(str(ds.attrs.get(name, "?"))[:_RUN]) for name in ("run_a", "run_b"))
+    one, other = (_run(ds, side) for side in ("a", "b"))
     gauge = plain(ds.attrs.get("gauge", ""))
-    words = f"run {one} over run {other}, {certain}{_rms(ds)}"
+    two = "different filters: " if of_two_filters(ds) else ""
+    words = f"{two}run {one} over run {other}, {certain}{_rms(ds)}"
     handles = [drawn.responses, drawn.levels, *drawn.significant.values(), drawn.unmeasured, drawn.beyond]
     there = [handle for handle in handles if handle is not None]
     legend_above(axes, there, title="; ".join([words, *([gauge] if gauge else [])]))
+
+
+def _run(ds: xr.Dataset, side: str) -> str:
+    """Write a run with its filter and date, where they are known."""
+    name, told = plain(str(ds.attrs.get(f"run_{side}", "?"))[:_RUN]), run_words(ds, side)
+    return f"{name} ({plain(told)})" if told else name
 
 
 def _unit(rows: Rows, i: int) -> str:
