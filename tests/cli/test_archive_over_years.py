@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 
 import pytest
 
@@ -164,6 +165,18 @@ def test_runs_of_two_filters_are_told_apart_by_filter_or_group(done, refused, tm
     found = done("diff", calib, one, other, "--group", names[0])
     assert f"{one[:12]} over {other[:12]}" in found
     assert f"a is of  {names[0]}" in found
+
+
+def test_diff_in_the_gauge_of_one_unit_holds_it_without_a_warning(done, tmp_path, rows):
+    for seed in (1, 2):
+        solution = fx.solve(fx.simulate(n_detectors=4, n_exposures=12, seed=seed), weights="variance")
+        done("add", tmp_path / "calib", fx.save(solution.assign_attrs(camera="sim"), tmp_path / f"{seed}.nc"))
+    one, other = fx.Archive(tmp_path / "calib").list().index
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        out = done("diff", tmp_path / "calib", one, other, "--gauge", "3")
+    assert "mean of G over detectors 3 is the same (1 unit)" in out
+    assert [row["detector"] for row in rows(out) if row["G [mmag]"] == "held by the gauge"] == ["3"]
 
 
 def test_diff_of_two_filters_says_so(done, tmp_path):

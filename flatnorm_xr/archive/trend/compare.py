@@ -265,7 +265,8 @@ def _gauge(
         G = np.where(inside, np.exp(side.g), 0.0)
         means.append(float(np.log(G.sum() / inside.sum())))
         shares_of.append(G / G.sum())
-    words = f"mean of G over detectors {', '.join(map(str, labels))} is the same ({inside.sum()} units)"
+    number = int(inside.sum())
+    words = f"mean of G over detectors {', '.join(map(str, labels))} is the same ({number} unit{'s' * (number != 1)})"
     return shares_of[0], shares_of[1], means[0] - means[1], words
 
 

@@ -33,6 +33,9 @@ __all__ = ["EXAMPLE", "command"]
 
 EXAMPLE = "Example: flatnorm archive diff calib 3f2a91c05b7e 9c01d2e47a66 -o diff.png"
 
+_HELD = 1e-10
+"""Error of ln of a ratio below which it is rounding."""
+
 _OF_RUNS = ("run_a", "run_b", "filter_a", "filter_b", "date_a", "date_b")
 
 
@@ -123,9 +126,12 @@ def _show(comparison: xr.Dataset, most: int) -> None:
     if not most:
         return
     printed([""])
-    by_significance = np.lexsort((-np.abs(size / error), p, ~known))
+    held = known & (error < _HELD)  # the gauge is this unit alone: its ratio is 1 and has no error
+    strength = np.divide(np.abs(size), error, out=np.zeros(size.shape), where=known & ~held & (error > 0))
+    by_significance = np.lexsort((-strength, p, ~known))
     listed = [k for k in by_significance.tolist() if known[k]][:most]
     texts = with_errors(size[listed], error[listed])
+    texts = ["held by the gauge" if held[k] else text for k, text in zip(listed, texts, strict=True)]
     names = ["/".join(map(cell, row)) for row in zip(*(units[str(dim)] for dim in _dims(comparison)), strict=True)]
     show_table(
         (kind, "G [mmag]", "level [mmag]", "p"),
