@@ -36,9 +36,14 @@ class Thresholds:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0):
+            if value is None:
+                continue
+            if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not value >= 0:
                 msg = f"certify: the threshold {field.name} is {value!r}; it must be a number from 0 on, or None"
                 raise FlatnormError(msg)
+        if self.alpha is not None and not 0 < self.alpha < 1:
+            msg = f"certify: the threshold alpha is {self.alpha!r}; it must be a probability between 0 and 1, or None"
+            raise FlatnormError(msg)
 
 
 def failures_of(solution: xr.Dataset, thresholds: Thresholds) -> list[str]:

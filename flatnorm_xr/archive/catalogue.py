@@ -167,14 +167,14 @@ def runs_beginning(connection: sqlite3.Connection, prefix: str) -> list[str]:
     return [row[0] for row in connection.execute(both, (*limits, *limits))]
 
 
-def records_applied(connection: sqlite3.Connection) -> tuple[int, str]:
-    """How many records the catalogue knows, and the seal of the last."""
-    number, seal = connection.execute("SELECT records, seal FROM state").fetchone()
-    return int(number), str(seal)
+def records_applied(connection: sqlite3.Connection) -> tuple[int, str, str]:
+    """How many records the catalogue knows, and the seals of the last and the first."""
+    number, seal, origin = connection.execute("SELECT records, seal, origin FROM state").fetchone()
+    return int(number), str(seal), str(origin)
 
 
 def set_certificates(
-    connection: sqlite3.Connection, certificates: Sequence[Certificate], *, records: int, seal: str
+    connection: sqlite3.Connection, certificates: Sequence[Certificate], *, records: int, seal: str, origin: str
 ) -> None:
     """Enter all certificates anew, and when each holds."""
     connection.execute("DELETE FROM certificates")
@@ -193,7 +193,7 @@ def set_certificates(
                 for part in holding(mine)
             ],
         )
-    connection.execute("UPDATE state SET records = ?, seal = ?", (records, seal))
+    connection.execute("UPDATE state SET records = ?, seal = ?, origin = ?", (records, seal, origin))
 
 
 def _integer(value: np.datetime64 | None) -> int | None:

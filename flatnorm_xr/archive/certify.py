@@ -30,7 +30,7 @@ from flatnorm_xr.archive.certificates import (
 from flatnorm_xr.archive.holdings import SHOWN, Holdings, saying_why
 from flatnorm_xr.archive.journal import Record
 from flatnorm_xr.archive.store import Moving
-from flatnorm_xr.errors import FlatnormError, ReadError, UnfitError, offenders
+from flatnorm_xr.errors import FlatnormError, ReadError, UnfitError, offenders, warn
 
 __all__ = ["all_holding", "certify", "choose_kind", "find", "remove", "required", "revoke"]
 
@@ -110,7 +110,15 @@ def revoke(holdings: Holdings, certificate: Certificate | int, *, approver: str,
 
     with saying_why("revoke", holdings.root):
         holdings.journal.append("revoke", decide)
-    found = next(c for c in certificates_of(holdings.journal.records()) if c.number == number)
+    certificates = certificates_of(holdings.journal.records())
+    found = next(c for c in certificates if c.number == number)
+    for part in all_holding(c for c in certificates if (c.camera, c.filter) == (found.camera, found.filter)):
+        run = part.certificate.run
+        if part.overlaps(found.begin, found.end) and not holdings.store.path(run).exists():
+            warn(
+                f"revoke: {interval_words(part.begin, part.end)} {run[:SHOWN]} holds again, which is not in the "
+                f"archive; add {_where_to_find(holdings, run)}, or certify another"
+            )
     return _with_path(holdings, found)
 
 
@@ -154,7 +162,7 @@ def find(holdings: Holdings, camera: str | None, filter: str | None, date: Any) 
         msg = (
             f"find: the run {certificate.run[:SHOWN]}, certified by {offenders([certificate.approver])} "
             f"{interval_words(certificate.begin, certificate.end)}, is not in {holdings.root / 'runs'}; "
-            f"add {certificate.run}.nc from a backup, or certify another"
+            f"add {_where_to_find(holdings, certificate.run)}, or certify another"
         )
         raise ReadError(msg)
     return certificate
@@ -249,6 +257,11 @@ def _run_before(holdings: Holdings, camera: str, filter: str, begin: np.datetime
     held = [part for part in _holding_of(holdings.journal.records(), camera, filter) if part.begin <= begin]
     runs = [part.certificate.run for part in held if holdings.store.is_whole(part.certificate.run)]
     return runs[-1] if runs else None
+
+
+def _where_to_find(holdings: Holdings, run: str) -> str:
+    moved = [path for path in holdings.store.moved(run) if path.parent.name == "trash"]
+    return str(moved[-1]) if moved else f"{run}.nc from a backup"
 
 
 def _holding_of(records: list[Record], camera: str, filter: str) -> list[Interval]:

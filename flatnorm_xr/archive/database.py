@@ -14,15 +14,15 @@ from flatnorm_xr.errors import FlatnormError, warn
 
 __all__ = ["CannotWriteError", "Connection", "Database", "is_busy", "keeps_from_writing"]
 
-VERSION = 2
+VERSION = 3
 """Of the tables; a catalogue of another version is made again."""
 
 _PATIENCE = 3600.0
 """Seconds to wait for a process that makes the catalogue again, for it reads every file."""
 
 _TABLES = """
-CREATE TABLE state (records INTEGER NOT NULL, seal TEXT NOT NULL);
-INSERT INTO state VALUES (0, '');
+CREATE TABLE state (records INTEGER NOT NULL, seal TEXT NOT NULL, origin TEXT NOT NULL);
+INSERT INTO state VALUES (0, '', '');
 CREATE TABLE labels (id INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE);
 CREATE TABLE runs (
   run TEXT PRIMARY KEY, camera TEXT NOT NULL, digest TEXT NOT NULL, begin INTEGER, "end" INTEGER,

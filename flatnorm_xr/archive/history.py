@@ -23,6 +23,14 @@ Labels = tuple[Sequence[str | int], Sequence[str] | None]
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
+_TAKEN = frozenset(
+    (
+        *("run", "time", "detector", "amplifier", "rank", "change"),
+        *("G", "model", "gauge_offset", "in_gauge", "drift", "scatter", "noise_factor"),
+    )
+)
+"""Names of what stands in a history, or in what is made of it."""
+
 
 class UnitLabels:
     """The units of several runs together, and where those of each run are among them.
@@ -102,9 +110,21 @@ class UnitLabels:
 
 
 def union(several: Any) -> list[Any]:
-    """Labels of all, each once; sorted where they can be compared, else in the order in which they come."""
+    """Sort the labels of all, each once.
+
+    Raises
+    ------
+    FlatnormError
+        Some are numbers and others text: the same detector would be two.
+    """
     found = list(dict.fromkeys(label for labels in several for label in labels))
-    return sorted(found) if len({type(label) for label in found}) == 1 else found
+    if len({type(label) for label in found}) > 1:
+        msg = (
+            "archive: some runs label their detectors with numbers and others with text, so that one detector would be "
+            "two; choose runs of one kind with since= and until="
+        )
+        raise FlatnormError(msg)
+    return sorted(found)
 
 
 def read_history(
@@ -271,6 +291,11 @@ def _factors(series: Sequence[Series], units: UnitLabels, path: Callable[[str], 
     }
 
 
+def _is_taken(name: str) -> bool:
+    """Whether what follows a history gives something of its own this name."""
+    return name in _TAKEN or name.startswith(("G_", "change_", "correlation_", "drift_", "response_"))
+
+
 def _of_units(series: Sequence[Series], units: UnitLabels, path: Callable[[str], Path]) -> dict[str, Any]:
     """Give what is known of the units, such as their places, as the latest run that has them knows it."""
     found: dict[str, Any] = {}
@@ -281,6 +306,8 @@ def _of_units(series: Sequence[Series], units: UnitLabels, path: Callable[[str],
                 dims = tuple(map(str, array.dims))
                 kind = array.dtype.kind
                 if not dims or name in dims or not set(dims) <= set(units.dims) or kind not in "biufOUT":
+                    continue
+                if _is_taken(str(name)):
                     continue
                 values = array.values.astype(bool if kind == "b" else float if kind in "iuf" else object)
                 shape = tuple(n for dim, n in zip(units.dims, units.shape, strict=True) if dim in dims)
@@ -297,7 +324,7 @@ def _as_text(values: Any) -> Any:
 
 def _covariates(series: Sequence[Series], path: Callable[[str], Path]) -> dict[str, Any]:
     """Give what exposures tell as numbers, the mean of each run, in the units and words of the latest run."""
-    names = sorted({name for one in series for name in one.means} - {"run", "time", "detector", "amplifier"})
+    names = sorted({name for one in series for name in one.means if not _is_taken(name)})
     with netcdf.open_lazily(path(series[-1].run)) as ds:
         told = {name: ds[name].attrs for name in names if name in ds.variables}
     return {

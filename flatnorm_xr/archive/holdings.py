@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import secrets
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -199,7 +200,10 @@ class Holdings:
         self.ask(entered, scan=False)
 
     def _bring_up_to_date(self, connection: sqlite3.Connection, *, scan: bool, need_records: bool) -> None:
-        applied, seal = index.records_applied(connection)
+        applied, seal, origin = index.records_applied(connection)
+        if origin and origin != self.journal.read(0).seal:
+            msg = "it is that of another archive"
+            raise sqlite3.DatabaseError(msg)
         behind = self.journal.path(applied).exists() or applied == 0
         if behind or (need_records and self.journal.read(applied - 1).seal != seal):
             with index.writing(connection):
@@ -259,8 +263,8 @@ class Holdings:
                 raise
             warn(f"{error}; until then it is not known which run holds")
             return
-        seal = records[-1].seal if records else ""
-        index.set_certificates(connection, certificates_of(records), records=len(records), seal=seal)
+        first, last = (records[k].seal if records else "" for k in (0, -1))
+        index.set_certificates(connection, certificates_of(records), records=len(records), seal=last, origin=first)
 
     def contents(self, run: str) -> Contents:
         """Read what the catalogue keeps of a run."""
@@ -337,4 +341,4 @@ def _first(records: list[Record]) -> dict[str, Any]:
     """Say what the folder is; once."""
     if records:
         raise FileExistsError
-    return {"format": FORMAT}
+    return {"format": FORMAT, "archive": secrets.token_hex(8)}

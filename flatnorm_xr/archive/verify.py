@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from flatnorm_xr.archive import catalogue as index
 from flatnorm_xr.archive.certificates import certificates_of, interval_words
 from flatnorm_xr.archive.certify import all_holding
 from flatnorm_xr.archive.holdings import SHOWN, Holdings, saying_why
+from flatnorm_xr.archive.journal import Record
 from flatnorm_xr.archive.store import Moving, sha256_of
 from flatnorm_xr.errors import FlatnormError, offenders
 
@@ -86,9 +88,18 @@ def _of_strangers(holdings: Holdings) -> Iterator[Problem]:
         yield Problem(path, "is no run of this archive: a run is named by its checksum; add it, or take it away")
 
 
+def _of_last_record(holdings: Holdings, records: list[Record]) -> Iterator[Problem]:
+    """Report records that the catalogue knows and that are gone from the end, where nothing else shows it."""
+    known = holdings.ask(index.records_applied)[0]
+    if records and known > len(records):
+        yield Problem(holdings.journal.path(len(records)), "the record is missing; copy it back from a backup")
+
+
 def _of_records(holdings: Holdings) -> Iterator[Problem]:
     try:
-        for part in all_holding(certificates_of(holdings.journal.records())):
+        records = holdings.journal.records()
+        yield from _of_last_record(holdings, records)
+        for part in all_holding(certificates_of(records)):
             path = holdings.store.path(part.certificate.run)
             if not path.exists():
                 words = f"certified {interval_words(part.begin, part.end)} by {offenders([part.certificate.approver])}"

@@ -295,3 +295,26 @@ def test_what_is_asked_while_another_holds_it_waits_its_turn(filled, monkeypatch
         assert "\n" not in str(caught.value)
         other.execute("ROLLBACK")
     assert len(archive.list()) == 4
+
+
+def test_the_catalogue_of_another_archive_is_not_believed(tmp_path, small_run, unchecked, says):
+    archives = [fx.Archive(tmp_path / name) for name in ("one", "two")]
+    runs = [archive.add(small_run(1)) for archive in archives]
+    archives[0].certify(runs[0], "2025-01-01", approver="M. Curie", thresholds=unchecked)
+    for number in range(3):
+        certificate = archives[1].certify(runs[1], "2025-01-01", approver=f"{number}", thresholds=unchecked)
+        archives[1].revoke(certificate, approver="M. Curie", why="a test")
+    archives[1].list()
+    shutil.copy(archives[1].path / "catalogue.sqlite", archives[0].path / "catalogue.sqlite")
+    with says("it is that of another archive"):
+        assert fx.Archive(archives[0].path).find(date="2025-02-01").run == runs[0]
+
+
+def test_a_record_lost_from_the_end_is_reported(calib, small_run, unchecked):
+    run = calib.add(small_run(1))
+    calib.certify(run, "2025-01-01", approver="M. Curie", thresholds=unchecked)
+    calib.list()
+    (calib.path / "records" / "00000001.json").unlink()
+    found = fx.Archive(calib.path).verify()
+    assert [Path(path).name for path in found["path"]] == ["00000001.json"]
+    assert found["what"].str.contains("is missing; copy it back from a backup").all()

@@ -570,7 +570,7 @@ def test_intervals_are_what_painting_day_by_day_gives(certificates, random):
 @given(decisions())
 def test_the_catalogue_answers_as_the_intervals_do(certificates):
     connection = Database(Path("unused")).in_memory(lambda connection: None)
-    catalogue.set_certificates(connection, certificates, records=1, seal="")
+    catalogue.set_certificates(connection, certificates, records=1, seal="", origin="")
     intervals = holding(certificates)
     for k in range(-1, DAYS + 10):
         for moment_ in (day(k), day(k) - np.timedelta64(1, "us")):
@@ -598,3 +598,26 @@ def test_a_run_that_lacks_a_detector_of_the_one_before_is_not_certified_unsigned
     calib.certify(second, "2025-05-01", approver="M. Curie", supersede=True, waiver=waiver)
     # back to the whole camera nothing is lost
     calib.certify(first, "2025-07-01", approver="M. Curie", supersede=True)
+
+
+def test_what_holds_again_after_a_revocation_and_is_in_the_trash_is_named(calib, small_run, unchecked, says):
+    first, second = (calib.add(small_run(seed)) for seed in (1, 2))
+    calib.certify(first, "2025-01-01", approver="M. Curie", thresholds=unchecked)
+    later = calib.certify(second, "2025-01-01", approver="M. Curie", supersede=True, thresholds=unchecked)
+    trash = calib.remove(first, who="a", why="b")
+    with says(rf"from 2025-01-01 on {first[:12]} holds again, which is not in the archive; add .*trash"):
+        calib.revoke(later, approver="M. Curie", why="a test")
+    with pytest.raises(ReadError, match=rf"add {trash}, or certify another"):
+        calib.find(date="2025-02-01")
+    calib.add(trash)
+    assert calib.find(date="2025-02-01").run == first
+
+
+@pytest.mark.parametrize("alpha", [0, 1, 2.0])
+def test_the_chance_of_failing_is_a_probability(alpha):
+    with pytest.raises(FlatnormError, match=r"alpha is .*; it must be a probability between 0 and 1, or None"):
+        fx.Thresholds(alpha=alpha)
+
+
+def test_thresholds_are_any_numbers():
+    assert fx.Thresholds(rms_residual=np.float32(0.1)).rms_residual == np.float32(0.1)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+import flatnorm_xr as fx
 from flatnorm_xr.archive.history import of_detectors
 from flatnorm_xr.archive.trend.follow import follow
 from flatnorm_xr.errors import FlatnormError
@@ -47,3 +48,29 @@ def test_errors_are_those_of_a_mean_of_independent_amplifiers():
 def test_whole_detectors_have_no_amplifiers_to_join():
     with pytest.raises(FlatnormError, match="needs runs of amplifiers; these are of whole detectors: follow 'G'"):
         of_detectors(simulate_history(n_detectors=6, runs=5, seed=1))
+
+
+def test_names_that_a_trend_needs_are_left_out(tmp_path):
+    archive = fx.Archive(tmp_path / "calib")
+    for night in range(2):
+        levels = fx.simulate(n_detectors=4, n_exposures=5, seed=night)
+        levels = levels.assign_coords(
+            time=levels.time + np.timedelta64(night, "D"),
+            scatter=("exposure", np.arange(5.0)),
+            drift=("detector", np.arange(4.0)),
+            G_stderr_note=("detector", np.arange(4.0)),
+            humidity=("exposure", np.full(5, 30.0 + night)),
+        )
+        archive.add(fx.solve(levels), camera="testcam")
+    assert archive.history()["humidity"].values.tolist() == [30.0, 31.0]
+    trend = archive.trend()
+    assert trend["scatter"].dims == trend["drift"].dims == ("detector",)
+
+
+def test_numbers_and_text_as_labels_are_not_mixed(tmp_path):
+    archive = fx.Archive(tmp_path / "calib")
+    solution = fx.solve(fx.simulate(n_detectors=4, n_exposures=5, seed=1))
+    archive.add(solution, camera="testcam")
+    archive.add(solution.assign_coords(detector=[str(label) for label in solution.detector.values]), camera="testcam")
+    with pytest.raises(FlatnormError, match="some runs label their detectors with numbers and others with text"):
+        archive.history()

@@ -247,7 +247,7 @@ def _checked(trend: xr.Dataset, reference: str, tolerance: float, alpha: float) 
 def _names(trend: xr.Dataset, dims: list[str]) -> list[str]:
     labels = [trend[dim].values.tolist() for dim in dims]
     shape = [len(one) for one in labels]
-    return ["/".join(str(labels[d][k]) for d, k in enumerate(place)) for place in np.ndindex(*shape)]
+    return [offenders(["/".join(str(labels[d][k]) for d, k in enumerate(place))]) for place in np.ndindex(*shape)]
 
 
 def _now(trend: xr.Dataset, y: Array, later: Array, dims: list[str]) -> tuple[Array, Array]:
