@@ -5,13 +5,20 @@ from __future__ import annotations
 import xarray as xr
 
 from flatnorm_xr.errors import FlatnormError, offenders
-from flatnorm_xr.show.followed import is_trend
+from flatnorm_xr.show.followed import is_comparison, is_trend
 
 __all__ = ["require", "require_dims", "require_trend"]
 
 
 def require(solution: xr.Dataset, name: str, *, picture: str | None = None) -> None:
     """Raise when the dataset is not a solution; ``picture`` is its own name where that is not the variable's."""
+    if is_trend(solution) and (name != "G" or "run" in solution["G"].dims):
+        one = ", or one run: plot.G of trend.isel(run=0)" if name == "G" else ""
+        msg = f"plot.{picture or name}: the dataset is a trend, over runs; draw it by plot.trend(){one}"
+        raise FlatnormError(msg)
+    if is_comparison(solution):
+        msg = f"plot.{picture or name}: the dataset is a comparison of two runs; draw it by plot.comparison()"
+        raise FlatnormError(msg)
     if not isinstance(solution, xr.Dataset) or name not in solution:
         msg = f"plot.{picture or name}: the dataset has no {name}; solve it first: ds.flatnorm.solve()"
         raise FlatnormError(msg)

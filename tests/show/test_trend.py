@@ -214,6 +214,24 @@ def test_amplifiers_that_do_not_exist_are_no_units(trend: xr.Dataset) -> None:
     ds = ds.isel(change=np.flatnonzero(ds.change_detector != 2))
     plots.trend(ds)
     assert "21 amplifiers, of which 4 stand out" in title()
+    with pytest.raises(
+        fx.FlatnormError, match=r"^plot\.trend: there is no 2/C03; choose amplifiers that the detector has"
+    ):
+        plots.trend(ds, detector=2, amplifier="C03")
+
+
+def test_pictures_of_a_solution_point_a_trend_and_a_comparison_to_their_own(
+    trend: xr.Dataset, make_comparison: Maker
+) -> None:
+    with pytest.raises(
+        fx.FlatnormError, match=r"^plot\.G: the dataset is a trend, over runs; draw it by plot\.trend\(\)"
+    ):
+        trend.flatnorm.plot.G()
+    with pytest.raises(fx.FlatnormError, match=r"^plot\.residual: the dataset is a trend, .* plot\.trend\(\)$"):
+        plots.residual(trend)
+    with pytest.raises(fx.FlatnormError, match=r"^plot\.E: the dataset is a comparison .* plot\.comparison\(\)$"):
+        plots.E(make_comparison())
+    plots.G(trend.isel(run=0))
 
 
 def test_a_part_of_a_trend_forgets_the_changes_of_the_rest(trend: xr.Dataset) -> None:

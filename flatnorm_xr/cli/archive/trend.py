@@ -47,9 +47,7 @@ def command(
     amplifier: Annotated[
         str | None, typer.Option(metavar="LABELS", help="Amplifiers to follow, comma-separated; default: all.")
     ] = None,
-    name: Annotated[
-        Followed, typer.Option(metavar="NAME", help="What is followed: G or detector_scale.")
-    ] = "G",
+    name: Annotated[Followed, typer.Option(metavar="NAME", help="What is followed: G or detector_scale.")] = "G",
     gauge: GaugeOption = "common",
     against: Against = None,
     alpha: Alpha = 0.01,

@@ -115,6 +115,10 @@ def trend(
     chosen = _selected(trend, detector=detector, amplifier=amplifier)
     followed = Followed(chosen)
     units = np.flatnonzero(followed.measured)
+    if not followed.units:
+        tried = [f"{d}/{a}" for d in chosen["detector"].values for a in chosen["amplifier"].values]
+        msg = f"{_CALLER}: there is no {offenders(tried)}; choose amplifiers that the detector has"
+        raise FlatnormError(msg)
     if not units.size:
         msg = f"{_CALLER}: no run has measured {offenders(followed.units)}; choose other units"
         raise FlatnormError(msg)
