@@ -73,7 +73,7 @@ class Response:
     @property
     def per(self) -> str:
         """What the size is per."""
-        return f"{self.units} of {self.name}" if self.units else self.name
+        return f"{self.units or 'unit'} of {self.name}"
 
 
 @dataclass(frozen=True)

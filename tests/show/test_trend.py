@@ -122,6 +122,13 @@ def test_a_unit_that_follows_the_temperature_stands_out(make_trend: Maker) -> No
     assert words()[1].endswith("per degC of temperature, not significant")
 
 
+def test_a_response_to_what_has_no_unit_is_per_unit_of_it(make_trend: Maker) -> None:
+    ds = make_trend(against={(2, 3): 2e-4})
+    del ds.temperature.attrs["units"]
+    plots.trend(ds)
+    assert "3/C03: +0.02 % per unit of temperature" in words()
+
+
 def test_few_units_have_a_colour_each_whatever_they_did(trend: xr.Dataset) -> None:
     drawn = plots.trend(trend, detector=5)
     assert list(drawn.points) == ["5/C00", "5/C01", "5/C02", "5/C03"]

@@ -147,6 +147,11 @@ def test_responses_to_a_covariate_have_columns_a_colour_and_a_sentence(make_tren
     colours = [variable["name"] for variable in numbers_of(text)["variables"]]
     assert "response to temperature [% per degC]" in colours
     assert colours[0] == "drift [% a year]"
+    bare = make_trend(against={(2, 3): 2e-4})
+    bare.temperature.attrs["units"] = "1"
+    text = written(bare, tmp_path)
+    assert column(text, "drifts", "temperature [% per unit]")[11] == "0.02000"
+    assert "% per unit of temperature" in text
 
 
 @pytest.mark.all_pictures

@@ -97,7 +97,7 @@ def _terms(followed: Followed) -> Iterator[tuple[str, str, str]]:
     yield "drift", "drift", "drift [mmag a year]"
     for name in filter(None, str(followed.trend.attrs.get("against", "")).split(", ")):
         units = cell(followed.trend[name].attrs.get("units", "1")) if name in followed.trend.coords else "1"
-        per = f" per {units}" if units not in ("1", "") else ""
+        per = f" per {units if units not in ('1', '') else 'unit'}"
         yield f"response_{name}", f"response to {cell(name)}", f"{cell(name)} [mmag{per}]"
 
 

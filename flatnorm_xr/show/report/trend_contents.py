@@ -114,7 +114,7 @@ def trend_numbers(followed: Followed) -> dict[str, Any]:
     add("largest change [%]", 100 * largest, centre=0.0)
     add("scatter [%]", 100 * followed.of_units("scatter"))
     for response in followed.responses:
-        per = f"% per {response.units}" if response.units else "%"
+        per = f"% per {response.units or 'unit'}"
         add(f"response to {response.name} [{per}]", 100 * response.size, centre=0.0)
         add(f"correlation with {response.name}", response.correlation, centre=0.0)
     add("runs", np.isfinite(followed.percent).sum(axis=1).astype(float))

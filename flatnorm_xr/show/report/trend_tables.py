@@ -130,7 +130,7 @@ def _drift_columns(followed: Followed) -> tuple[list[Column], list[list[str]]]:
         [str(value) for value in runs],
     ]
     for response in followed.responses:
-        per = f"% per {response.units}" if response.units else "%"
+        per = f"% per {response.units or 'unit'}"
         columns += [
             Column(response.name, per, f"response of ln G to {response.name}"),
             Column("error", per),
