@@ -83,6 +83,12 @@ class Followed:
     trend: xr.Dataset
 
     @cached_property
+    def name(self) -> str:
+        """What is followed and stands as G: itself, or the ``detector_scale`` that the title names."""
+        title = str(self.trend.attrs.get("title", ""))
+        return "detector_scale" if title.startswith("detector_scale ") else "G"
+
+    @cached_property
     def rows(self) -> Rows:
         """The units that exist."""
         return rows_of(self.trend)

@@ -56,6 +56,11 @@ def test_trend_of_some_units_shows_them_all(done, refused, years, rows):
     assert "mean of G over detectors 1, 3" in named
 
 
+def test_trend_of_detector_scales_says_so(done, years):
+    out = done("trend", years / "calib", "--name", "detector_scale")
+    assert out.startswith("simulated, r: detector_scale of 4 detectors, 12 runs from")
+
+
 def test_trend_of_whole_detectors_has_no_amplifiers(done, refused, night, tmp_path):
     done("add", tmp_path / "calib", night)
     out = done("trend", tmp_path / "calib", "--json")

@@ -307,6 +307,20 @@ def test_the_gauge_is_told_of_units_that_were_ever_measured() -> None:
     assert follow(history, gauge=1).attrs["gauge"].endswith("(equal weights of 1 unit)")
 
 
+def test_what_is_followed_in_place_of_G_is_named(trend: xr.Dataset) -> None:
+    import matplotlib.pyplot as plt
+
+    whole = trend.isel(amplifier=0).drop_vars(["amplifier", "change_amplifier"]).isel(change=[])
+    scales = whole.assign_attrs(title="detector_scale over the runs of an archive")
+    plots.trend(scales)
+    axes = plt.gca()
+    assert axes.get_ylabel() == "ln(detector_scale / its mean over the runs) [%]"
+    assert axes.child_axes[0].get_ylabel() == "2.5 log10(detector_scale / its mean) [mmag]"
+    assert title().startswith("simulated, r, detector_scale, 120 runs")
+    plots.trend(scales.isel(run=[0]))
+    assert plt.gca().get_ylabel() == "ln detector_scale [%]"
+
+
 # two runs
 
 

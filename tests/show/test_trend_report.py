@@ -178,6 +178,9 @@ def test_detectors_without_amplifiers_have_a_page(trend: xr.Dataset, tmp_path: P
     assert "amplifier" not in rows(text, "drifts")[0]
     assert 'id="changes"' not in text
     assert column(text, "drifts", "detector") == list("123456")
+    text = written(whole.assign_attrs(title="detector_scale over the runs of an archive"), tmp_path)
+    assert "<title>detector_scale over the years: simulated, r" in text
+    assert "How ln detector_scale of each moves in a year" in text
 
 
 def test_trend_stands_below_a_solution(trend: xr.Dataset, tmp_path: Path) -> None:

@@ -62,7 +62,8 @@ def _show_head(followed: Followed) -> None:
     attrs, time = followed.trend.attrs, followed.time
     of = ", ".join(cell(attrs[name]) for name in ("camera", "physical_filter") if attrs.get(name))
     measured = int(followed.measured.sum())
-    units = f"{measured} {_kind(followed)}{'s' * (measured != 1)}"
+    what = "" if followed.name == "G" else f"{followed.name} of "
+    units = f"{what}{measured} {_kind(followed)}{'s' * (measured != 1)}"
     span = f"from {day(time[0])} to {day(time[-1])}" if time.size > 1 else f"of {day(time[0])}"
     printed([f"{of}: {units}, {time.size} run{'s' * (time.size != 1)} {span}"])
     scatter, words = followed.of_units("scatter"), ""

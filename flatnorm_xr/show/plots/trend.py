@@ -222,8 +222,8 @@ def _draw_one_run(axes: Axes, followed: Followed, units: NDArray[np.intp]) -> Tr
     name_columns(axes, np.array(followed.detectors))
     axes.set_xlim(-0.6, len(followed.detectors) - 0.4)
     axes.set_xlabel("detector, its amplifiers side by side" if followed.by_amplifier else "detector")
-    axes.set_ylabel("ln G [%]")
-    mmag_axis(axes, side="right", of="G")
+    axes.set_ylabel(f"ln {followed.name} [%]")
+    mmag_axis(axes, side="right", of=followed.name)
     legend_above(axes, [points], title=_title(followed, units))
     name = words if units.size > 1 else followed.units[int(units[0])]
     return Trend({name: points}, {}, {}, None, [], None)
@@ -392,6 +392,7 @@ def _title(followed: Followed, units: NDArray[np.intp]) -> str:
     attrs = followed.trend.attrs
     runs = followed.time.size
     parts = [short_label(attrs[name]) for name in ("camera", "physical_filter") if attrs.get(name)]
+    parts += [followed.name] if followed.name != "G" else []
     parts.append(f"{runs} runs" if runs != 1 else f"1 run of {day(followed.time[0])} and nothing to hold it against")
     if units.size > 1 and runs > 1:
         out = len(followed.standing_out)
@@ -405,8 +406,8 @@ def _title(followed: Followed, units: NDArray[np.intp]) -> str:
 
 
 def _finish(axes: Axes, followed: Followed, drawn: Trend, units: NDArray[np.intp]) -> None:
-    axes.set_ylabel("ln(G / its mean over the runs) [%]")
-    mmag_axis(axes, side="right", of="G / its mean")
+    axes.set_ylabel(f"ln({followed.name} / its mean over the runs) [%]")
+    mmag_axis(axes, side="right", of=f"{followed.name} / its mean")
     time_axis(axes, "time of the run")
     artists = [*drawn.points.values(), *drawn.models.values(), *drawn.changes.values(), drawn.lines, *drawn.bands]
     named = [artist for artist in (*artists, drawn.beyond) if artist is not None]

@@ -133,7 +133,8 @@ def _title(followed: Followed) -> str:
     attrs = followed.trend.attrs
     names = [shown(attrs.get(name, ""), longest=60) for name in ("camera", "physical_filter")]
     known = [name for name in names if name]
-    return f"Flats over the years: {', '.join(known)}" if known else "Flats over the years"
+    what = "Flats" if followed.name == "G" else followed.name
+    return f"{what} over the years: {', '.join(known)}" if known else f"{what} over the years"
 
 
 def _glance(followed: Followed) -> list[tuple[str, str]]:
@@ -143,6 +144,7 @@ def _glance(followed: Followed) -> list[tuple[str, str]]:
         ("camera", str(attrs.get("camera", ""))),
         ("filter", str(attrs.get("physical_filter", ""))),
         ("runs", f"{followed.time.size}, from {day(followed.time[0])} to {day(followed.time[-1])}"),
+        ("followed", followed.name if followed.name != "G" else ""),
         ("units", kind(followed, len(followed.units))),
         ("gauge", str(attrs.get("gauge", ""))),
         ("units in the gauge", f"{int(np.nansum(in_gauge))}" if np.isfinite(in_gauge).any() else ""),

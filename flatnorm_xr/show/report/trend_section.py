@@ -164,7 +164,7 @@ def _pictures(followed: Followed) -> Iterator[Picture]:
         caption = "All units, relative to their means."
         if followed.time.size == 1:
             alt, caption = (
-                f"ln G of {kind(followed, int(followed.measured.sum()))} of one run.",
+                f"ln {followed.name} of {kind(followed, int(followed.measured.sum()))} of one run.",
                 "All units of the run.",
             )
         yield _drawn(followed, {}, _INCHES, "trend", alt, caption)

@@ -100,8 +100,8 @@ def _drifts(followed: Followed, *, anchors: bool) -> Table:
         rows.append(Row(cells, anchor=anchor, detector=detector if anchors else None))
     title = "Amplifiers over the years" if followed.by_amplifier else "Detectors over the years"
     caption = (
-        "How ln G of each moves in a year, beside its changes, and how it scatters about that. A drift is significant "
-        f"where its p, for all of them together, is below {number(followed.alpha)}."
+        f"How ln {followed.name} of each moves in a year, beside its changes, and how it scatters about that. A "
+        f"drift is significant where its p, for all of them together, is below {number(followed.alpha)}."
     )
     return Table("drifts", title, caption, [*_unit_columns(followed), *columns], rows)
 
@@ -117,7 +117,7 @@ def _drift_columns(followed: Followed) -> tuple[list[Column], list[list[str]]]:
         Column("drift", "mmag a year"),
         Column("p", help="of so large a drift by chance, in any unit (Holm)"),
         Column("changes"),
-        Column("scatter", "%", "standard deviation of ln G about its model"),
+        Column("scatter", "%", f"standard deviation of ln {followed.name} about its model"),
         Column("runs", help="in which it was measured"),
     ]
     texts = [
@@ -132,7 +132,7 @@ def _drift_columns(followed: Followed) -> tuple[list[Column], list[list[str]]]:
     for response in followed.responses:
         per = f"% per {response.units or 'unit'}"
         columns += [
-            Column(response.name, per, f"response of ln G to {response.name}"),
+            Column(response.name, per, f"response of ln {followed.name} to {response.name}"),
             Column("error", per),
             Column(f"p, {response.name}"),
         ]
