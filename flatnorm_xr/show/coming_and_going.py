@@ -64,7 +64,7 @@ def _named(followed: Followed, seen: Seen) -> list[tuple[str, int]]:
         units = np.arange(start, stop)[seen.measured[start:stop]].tolist()
         alike = len({(int(seen.first[unit]), int(seen.last[unit])) for unit in units}) == 1
         if alike and len(units) > 1:
-            found.append((followed.detectors[detector], units[0]))
+            found.append((f"detector {followed.detectors[detector]}", units[0]))
         else:
             found += [(followed.units[unit], unit) for unit in units]
     return found

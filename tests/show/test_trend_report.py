@@ -92,7 +92,7 @@ def test_units_that_die_or_come_are_named(make_trend: Maker, tmp_path: Path) -> 
     ds.G[5, 0, 0] = np.nan  # a gap is neither
     ds.G[:, 5, 3] = np.nan  # never there
     days = [str(time)[:10] for time in ds.time.values]
-    told = f"4/C01 last measured {days[7]}; 5 from {days[5]}"
+    told = f"4/C01 last measured {days[7]}; detector 5 from {days[5]}"
     text = written(ds, tmp_path)
     status, word, sentence = verdict(text)
     assert (status, word) == ("look", "1 amplifier no longer measured")
