@@ -114,7 +114,7 @@ def revoke(holdings: Holdings, certificate: Certificate | int, *, approver: str,
     found = next(c for c in certificates if c.number == number)
     for part in all_holding(c for c in certificates if (c.camera, c.filter) == (found.camera, found.filter)):
         run = part.certificate.run
-        if part.overlaps(found.begin, found.end) and not holdings.store.path(run).exists():
+        if part.overlaps(found.begin, found.end) and not holdings.store.has(run):
             warn(
                 f"revoke: {interval_words(part.begin, part.end)} {run[:SHOWN]} holds again, which is not in the "
                 f"archive; add {_where_to_find(holdings, run)}, or certify another"
@@ -158,7 +158,7 @@ def find(holdings: Holdings, camera: str | None, filter: str | None, date: Any) 
 
     number = holdings.ask(asked, scan=False, need_records=True)
     certificate = _with_path(holdings, certificate_of(holdings.journal.read(number)))
-    if certificate.path is None or not certificate.path.exists():
+    if not holdings.store.has(certificate.run):
         msg = (
             f"find: the run {certificate.run[:SHOWN]}, certified by {offenders([certificate.approver])} "
             f"{interval_words(certificate.begin, certificate.end)}, is not in {holdings.root / 'runs'}; "
@@ -221,7 +221,7 @@ def _number(certificate: Certificate | int) -> int:
 
 def _check_there(holdings: Holdings, run: str, caller: str) -> None:
     """Raise when another process has taken a run away meanwhile."""
-    if not holdings.store.path(run).exists():
+    if not holdings.store.has(run):
         msg = f"{caller}: another process has just taken {run[:SHOWN]} out of the archive"
         raise ReadError(msg)
 

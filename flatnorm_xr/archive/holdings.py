@@ -204,7 +204,7 @@ class Holdings:
         if origin and origin != self.journal.read(0).seal:
             msg = "it is that of another archive"
             raise sqlite3.DatabaseError(msg)
-        behind = self.journal.path(applied).exists() or applied == 0
+        behind = applied == 0 or os.path.exists(self.journal.path(applied))
         if behind or (need_records and self.journal.read(applied - 1).seal != seal):
             with index.writing(connection):
                 self._enter_records(connection, needed=need_records)
@@ -241,7 +241,7 @@ class Holdings:
         try:
             contents = self.contents(run)
         except FlatnormError as error:
-            if not self.store.path(run).exists():  # taken out meanwhile
+            if not self.store.has(run):  # taken out meanwhile
                 return lambda connection: None
             why = str(error)
             return lambda connection: index.add_unreadable(connection, run, why, stamp)
@@ -304,7 +304,7 @@ class Holdings:
     def resolved(self, run: str | Certificate) -> str:
         """Full name of a run."""
         name = run.run if isinstance(run, Certificate) else run
-        if isinstance(name, str) and RUN.fullmatch(name) and self.store.path(name).exists():
+        if isinstance(name, str) and RUN.fullmatch(name) and self.store.has(name):
             return name
         if not isinstance(name, str) or not re.fullmatch(r"[0-9a-f]{4,64}", name):
             msg = (

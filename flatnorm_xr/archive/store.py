@@ -18,7 +18,7 @@ from flatnorm_xr.archive.atomic import flush
 from flatnorm_xr.archive.digest import DIGEST, content_digest
 from flatnorm_xr.archive.locks import held
 from flatnorm_xr.archive.netcdf import write_unprotected
-from flatnorm_xr.errors import FlatnormError, offenders
+from flatnorm_xr.errors import FlatnormError, ReadError, offenders
 
 __all__ = ["RUN", "Moving", "Store", "sha256_of"]
 
@@ -104,10 +104,14 @@ class Store:
         with held(folder / f"{digest[:2]}.lock"):
             yield
 
+    def has(self, run: str) -> bool:
+        """Whether there is a file of a run; also False where this user may not know."""
+        return os.path.exists(self.path(run))
+
     def is_whole(self, run: str) -> bool:
         """Whether a run is there, and its bytes are what they were."""
         path = self.path(run)
-        return path.is_file() and sha256_of(path) == run
+        return os.path.isfile(path) and sha256_of(path) == run
 
     def moved(self, prefix: str) -> list[Path]:
         """Files that were taken out, of runs that begin with these digits."""
@@ -124,15 +128,17 @@ class Store:
     def _files(self) -> Iterator[tuple[str, str]]:
         """Names of folder and file of all that lies among the runs; the folder is "" for what lies beside folders."""
         try:
-            folders = sorted(os.scandir(self.root / "runs"), key=lambda entry: entry.name)
+            for folder in sorted(os.scandir(self.root / "runs"), key=lambda entry: entry.name):
+                if folder.is_dir(follow_symlinks=False):
+                    for name in os.listdir(folder.path):
+                        yield folder.name, name
+                else:
+                    yield "", folder.name
         except FileNotFoundError:
             return
-        for folder in folders:
-            if folder.is_dir(follow_symlinks=False):
-                for name in os.listdir(folder.path):
-                    yield folder.name, name
-            else:
-                yield "", folder.name
+        except OSError as error:
+            msg = f"archive: {error.filename or self.root}: {error.strerror or error}"
+            raise ReadError(msg) from error
 
     @contextlib.contextmanager
     def _incoming(self) -> Iterator[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,18 +54,18 @@ def _of_runs(holdings: Holdings, quarantine: bool, progress: bool) -> Iterator[P
             try:
                 holdings.contents(run)
             except FlatnormError as error:
-                if not path.exists():  # removed meanwhile
+                if not holdings.store.has(run):  # removed meanwhile
                     continue
                 if _is_damaged(path, run):
                     words = "is damaged: its checksum is not its name"
                     yield Problem(path, words, _put_aside(holdings, run, words) if quarantine else "")
-                elif path.exists():
+                elif holdings.store.has(run):
                     yield Problem(path, str(error).removeprefix("archive: "))
 
 
 def _is_damaged(path: Path, run: str) -> bool:
     try:
-        return path.is_file() and sha256_of(path) != run
+        return os.path.isfile(path) and sha256_of(path) != run
     except OSError:
         return False
 
@@ -101,7 +102,7 @@ def _of_records(holdings: Holdings) -> Iterator[Problem]:
         yield from _of_last_record(holdings, records)
         for part in all_holding(certificates_of(records)):
             path = holdings.store.path(part.certificate.run)
-            if not path.exists():
+            if not holdings.store.has(part.certificate.run):
                 words = f"certified {interval_words(part.begin, part.end)} by {offenders([part.certificate.approver])}"
                 yield Problem(path, f"is missing, but {words}; add {part.certificate.run[:SHOWN]} from a backup")
     except FlatnormError as error:

@@ -36,7 +36,7 @@ class Process:
         """Wait until it has done all; give what it said."""
         status = self._starter.ask({"wait": self._number})
         said = self.said()
-        assert status == 0, said
+        assert status == 0, said[-1][-1]
         return said
 
     def status(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -111,19 +112,21 @@ def test_a_full_disk(filled, small_disk, start, left):
 
 
 @pytest.fixture
-def for_others(tmp_path):
-    """Let other users pass through the folders above."""
-    changed = []
-    for folder in tmp_path.parents:
-        mode = folder.stat().st_mode
-        if not mode & 0o001:
-            changed.append((folder, mode))
-            folder.chmod(mode | 0o011)
-    mode = tmp_path.stat().st_mode
-    tmp_path.chmod(mode | 0o055)
-    yield
-    for folder, mode in changed:
-        folder.chmod(mode)
+def passable():
+    """A folder of our own, for others may not pass through that of the tests."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o755)
+    if any(not parent.stat().st_mode & 0o001 for parent in folder.parents):
+        pytest.skip(f"others cannot reach {folder}")
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def for_others(filled, passable):
+    """Put the archive where others can read it."""
+    shutil.copytree(filled, passable / "calib")
+    return passable / "calib"
 
 
 READ = ("list", "find", "open", "load", "history", "show", "certificates", "tree", "verify")
@@ -143,14 +146,14 @@ def assert_read_but_not_written(said: list[list], runs: set[str]) -> None:
 
 @as_root
 @pytest.mark.parametrize("catalogue", ["current", "behind", "absent", "damaged", "of the records behind", "with a log"])
-def test_a_folder_that_may_not_be_written_to(filled, for_others, start, catalogue):
+def test_a_folder_that_may_not_be_written_to(for_others, start, catalogue):
     """The index is read where it is right, and what it does not know is read from the files."""
-    index = filled / "catalogue.sqlite"
+    index = for_others / "catalogue.sqlite"
     old = index.read_bytes()
     if catalogue in ("behind", "of the records behind"):
-        start("add_and_certify" if catalogue != "behind" else "add", path=filled, numbers=[2]).wait()
+        start("add_and_certify" if catalogue != "behind" else "add", path=for_others, numbers=[2]).wait()
         if catalogue == "behind":
-            assert Archive(filled).reindex() == 3
+            assert Archive(for_others).reindex() == 3
         index.write_bytes(old)
     if catalogue == "absent":
         index.unlink()
@@ -158,9 +161,9 @@ def test_a_folder_that_may_not_be_written_to(filled, for_others, start, catalogu
         index.write_bytes(b"x" * 20_000)
     if catalogue == "with a log":
         index.with_name("catalogue.sqlite-wal").write_bytes(b"x" * 5_000)
-    runs = {file.stem for file in (filled / "runs").glob("*/*")}
-    before = snapshot(filled)
-    said = start("use", path=filled, number=7, uid=NOBODY).wait()
+    runs = {file.stem for file in (for_others / "runs").glob("*/*")}
+    before = snapshot(for_others)
+    said = start("use", path=for_others, number=7, uid=NOBODY).wait()
     if catalogue == "of the records behind":
         found = {name: words[0] for name, *words in said}
         assert set(found["list"]) == runs
@@ -170,11 +173,11 @@ def test_a_folder_that_may_not_be_written_to(filled, for_others, start, catalogu
     warned = [words[1] for words in said if words[0] == "warned"]
     assert all("is damaged" in warning for warning in warned)
     assert bool(warned) == (catalogue == "damaged")
-    assert snapshot(filled) == before
+    assert snapshot(for_others) == before
 
 
 @as_root
-def test_a_folder_on_a_disk_that_may_not_be_written_to(filled, small_disk, for_others, start):
+def test_a_folder_on_a_disk_that_may_not_be_written_to(filled, small_disk, start):
     path = small_disk / "calib"
     shutil.copytree(filled, path)
     runs = {file.stem for file in (path / "runs").glob("*/*")}
@@ -190,19 +193,38 @@ def test_a_folder_on_a_disk_that_may_not_be_written_to(filled, small_disk, for_o
 
 
 @as_root
-def test_a_folder_that_may_not_even_be_read(filled, for_others, start):
-    filled.chmod(0o700)
-    process = start("use", path=filled, number=7, uid=NOBODY)
+@pytest.mark.parametrize("part", [".", "records", "records/*.json", "runs", "runs/*"])
+def test_what_may_not_even_be_read_is_named(for_others, start, part):
+    for path in for_others.glob(part) if part != "." else [for_others]:
+        path.chmod(0o700 if path.is_dir() else 0o600)
+    process = start("use", path=for_others, number=7, uid=NOBODY)
     assert process.status() == 1
-    (said,) = process.said()
-    assert said[1].strip().splitlines()[-1].startswith("flatnorm_xr.errors.")
-    assert "Permission denied" in said[1].strip().splitlines()[-1]
+    (said,) = [words for words in process.said() if words[0] == "failed"]
+    last = said[1].strip().splitlines()[-1]
+    assert last.startswith("flatnorm_xr.errors.")
+    assert last.endswith(("Permission denied", "Permission denied; nothing was changed"))
 
 
 @as_root
-def test_a_group_shares_an_archive(tmp_path, for_others, start):
+def test_runs_that_one_user_may_not_read_stay_in_the_list_of_others(for_others, start):
+    """A run added by someone whose umask keeps others out is named, and taken for neither damaged nor gone."""
+    hidden = sorted((for_others / "runs").glob("*/*"))[0]
+    hidden.chmod(0o400)
+    (for_others / "catalogue.sqlite").unlink()
+    process = start("use", path=for_others, number=7, uid=NOBODY)
+    process.status()
+    said = process.said()
+    assert said[0] == ["list", [file.stem for file in sorted((for_others / "runs").glob("*/*"))[1:]]]
+    assert [words for words in said if words[0] == "warned" and f"{hidden.stem[:12]} cannot be read" in words[1]]
+    problems = Archive(for_others).verify()
+    assert problems.empty
+    assert len(Archive(for_others).list()) == 2
+
+
+@as_root
+def test_a_group_shares_an_archive(passable, start):
     """Two users of one group, each of whom lets the group write: what one makes the other can go on with."""
-    folder = tmp_path / "shared"
+    folder = passable / "shared"
     folder.mkdir()
     os.chown(folder, 0, 1000)
     folder.chmod(0o2775)

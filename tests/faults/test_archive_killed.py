@@ -65,7 +65,10 @@ def test_killed_a_hundred_times_at_random_moments(tmp_path, start):
     for kill in range(100):
         begin = len(promised)
         child = start("add_and_certify", path=path, numbers=list(range(begin, begin + 100)))
-        pause(chance.uniform(0.0, 0.12))
+        words = chance.randrange(3)
+        while len(child.said()) < words:
+            pause(0.002)
+        pause(chance.uniform(0.0, 0.1))
         assert child.kill() == -9
         for kind, said in child.said():
             (promised if kind == "run" else numbers).add(said)
@@ -74,8 +77,8 @@ def test_killed_a_hundred_times_at_random_moments(tmp_path, start):
         if kill % 33 == 0:
             assert_index_is_that_of_the_files(path)
     assert_index_is_that_of_the_files(path)
-    assert len(promised) > 20
-    assert len(numbers) > 20
+    assert len(promised) >= 50
+    assert len(numbers) >= 25
     found = Archive(path)
     assert found.verify().empty
     assert len(start("add_and_certify", path=path, numbers=[1000]).wait()) == 2
