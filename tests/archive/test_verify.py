@@ -206,6 +206,21 @@ def test_a_run_mended_while_it_is_put_aside_is_kept(filled, monkeypatch):
     assert archive.verify().empty
 
 
+def test_a_decision_written_while_it_verifies_is_no_missing_record(filled, unchecked, monkeypatch):
+    archive, runs = filled
+    records = archive._holdings.journal.records
+
+    def slow():
+        found = records()
+        other = Archive(archive.path)
+        other.certify(runs[0], "2031-01-01", approver="a", supersede=True, thresholds=unchecked)
+        other.find(date="2031-02-01")
+        return found
+
+    monkeypatch.setattr(archive._holdings.journal, "records", slow)
+    assert archive.verify().empty
+
+
 def test_what_killed_writers_left_is_deleted_after_a_day(filled):
     archive, _ = filled
     old, young = (archive.path / "incoming" / f".flatnorm-{word}.part" for word in ("old", "young"))

@@ -105,7 +105,8 @@ def care(say: Say, path: str, until: str) -> None:
     archive = Archive(path)
     times = 0
     while not os.path.exists(until):
-        assert archive.verify().empty
+        problems = archive.verify()
+        assert problems.empty, problems.to_dict()
         archive.reindex()
         times += 1
     say(times)
