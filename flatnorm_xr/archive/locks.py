@@ -21,7 +21,7 @@ _PAUSE = 0.01
 
 
 @contextlib.contextmanager
-def held(path: Path) -> Iterator[None]:
+def held(path: Path, *, patience: float = _PATIENCE) -> Iterator[None]:
     """Wait until no other process of this host is in a block with the same path, and keep others out of it.
 
     Parameters
@@ -29,13 +29,15 @@ def held(path: Path) -> Iterator[None]:
     path : Path
         Of an empty file, made when it is absent. Where it cannot be made, or the file system knows no locks, the block
         runs all the same: what it does must be safe without, if less tidy.
+    patience : float
+        Seconds to wait for others.
 
     Raises
     ------
     FlatnormError
-        Another process has been in such a block for a minute.
+        Another process has been in such a block for longer than that.
     """
-    descriptor = lock_file(path)
+    descriptor = lock_file(path, patience=patience)
     try:
         yield
     finally:

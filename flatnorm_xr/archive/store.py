@@ -35,6 +35,9 @@ _BLOCK = 1 << 20
 
 _DAY = 86_400
 
+_PATIENCE = 600.0
+"""Seconds that writing a run may take before its writer is taken for stopped."""
+
 T = TypeVar("T")
 
 
@@ -101,7 +104,7 @@ class Store:
         folder = self.root / "incoming"
         with contextlib.suppress(OSError):
             folder.mkdir(exist_ok=True)
-        with held(folder / f"{digest[:2]}.lock"):
+        with held(folder / f"{digest[:2]}.lock", patience=_PATIENCE):
             yield
 
     def has(self, run: str) -> bool:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import flatnorm_xr as fx
 from flatnorm_xr import Thresholds, Waiver
-from flatnorm_xr.archive import catalogue
+from flatnorm_xr.archive import catalogue, journal
 from flatnorm_xr.archive import certify as module
 from flatnorm_xr.archive.acceptance import failures_of
 from flatnorm_xr.archive.certificates import Certificate, holding, moment
@@ -381,6 +381,22 @@ def test_a_damaged_run_is_not_certified(calib, runs, certify):
     with pytest.raises(ReadError, match="is damaged"):
         certify(runs[0], "2025-01-01")
     assert calib.certificates(history=True).empty
+
+
+def test_of_two_decisions_the_later_number_holds_though_the_clock_went_backwards(calib, runs, certify, monkeypatch):
+    class Backwards(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return datetime(1999, 1, 1, tzinfo=UTC)
+
+    first = certify(runs[0], "2025-01-01")
+    monkeypatch.setattr(journal, "datetime", Backwards)
+    second = certify(runs[1], "2025-01-01", supersede=True)
+    assert second.recorded < first.recorded
+    assert calib.find(date="2025-02-01").run == runs[1]
+    assert calib.reindex() == 3
+    assert fx.Archive(calib.path).find(date="2025-02-01").run == runs[1]
+    assert fx.Archive(calib.path).certificates(history=True)["run"].tolist() == runs[:2]
 
 
 # checks and waivers --------------------------------------------------------------------------------------------------
