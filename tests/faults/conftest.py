@@ -20,6 +20,7 @@ class Process:
     """A task that a process of its own does."""
 
     def __init__(self, starter: Starter, number: int, out: Path) -> None:
+        assert number > 1, "never signal a group of processes"
         self._starter, self._number, self._out = starter, number, out
 
     def said(self) -> list[Any]:

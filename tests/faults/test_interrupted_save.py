@@ -87,29 +87,28 @@ def test_failing_step_leaves_the_target_untouched(tmp_path, monkeypatch, step, f
 
 
 @pytest.mark.parametrize("suffix", ["nc", "csv", "ecsv"])
-@pytest.mark.parametrize("there", [False, True])
-def test_full_disk(tmp_path, suffix, there):
-    target = tmp_path / f"run.{suffix}"
-    if there:
-        (netcdf.save if suffix == "nc" else export)(levels(1), target)
-    before = target.read_bytes() if there else None
+def test_full_disk(tmp_path, suffix):
+    there, new = (tmp_path / f"{name}.{suffix}" for name in ("there", "new"))
+    (netcdf.save if suffix == "nc" else export)(levels(1), there)
+    before = there.read_bytes()
     code = (
         "import resource, sys, numpy as np, flatnorm_xr as fx, astropy.table\n"
         "from flatnorm_xr.archive.netcdf import save\n"
         "from flatnorm_xr.archive.export import export\n"
         "ds = fx.make(np.random.default_rng(0).normal(2e4, 1e2, (100, 1000)))\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))\n"
-        "try:\n"
-        "    (save if sys.argv[1].endswith('.nc') else export)(ds, sys.argv[1], overwrite=True)\n"
-        "except fx.FlatnormError as error:\n"
-        "    sys.stdout.write(f'refused: {error}')\n"
+        "for target in sys.argv[1:]:\n"
+        "    try:\n"
+        "        (save if target.endswith('.nc') else export)(ds, target, overwrite=True)\n"
+        "    except fx.FlatnormError as error:\n"
+        "        print(f'refused: {error}')\n"
     )
-    done = subprocess.run([sys.executable, "-c", code, str(target)], capture_output=True, text=True, check=True)
-    assert done.stdout.startswith("refused: ")
-    assert "\n" not in done.stdout
+    done = subprocess.run([sys.executable, "-c", code, there, new], capture_output=True, text=True, check=True)
+    assert [line.partition(": ")[0] for line in done.stdout.splitlines()] == ["refused", "refused"]
     assert done.stderr == ""
     assert leftovers(tmp_path) == []
-    assert (target.read_bytes() if target.exists() else None) == before
+    assert there.read_bytes() == before
+    assert not new.exists()
 
 
 def test_truncated_file_is_named_at_every_length(tmp_path):
