@@ -49,6 +49,10 @@ class Amplifier:
         Whether the header gave a gain that means "unknown".
     x, y, width, height : float
         Centre and size in the focal plane, mm; NaN when not known.
+    mask_hdu : int or None
+        HDU that says which of its pixels are bad.
+    overscan_hdu : int or None
+        HDU that ``overscan`` is a section of, where that is not ``hdu``.
     """
 
     name: str
@@ -64,6 +68,8 @@ class Amplifier:
     y: float = nan
     width: float = nan
     height: float = nan
+    mask_hdu: int | None = None
+    overscan_hdu: int | None = None
 
 
 @dataclass(frozen=True)
