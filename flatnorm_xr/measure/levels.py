@@ -3,53 +3,28 @@
 from __future__ import annotations
 
 import datetime
-import hashlib
 import json
 import numbers
 import os
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import xarray as xr
 
 from flatnorm_xr.camera.files import Paths, find_files
-from flatnorm_xr.camera.geometry import Detector, FileDescription, describe
-from flatnorm_xr.camera.headers import FileHeaders
-from flatnorm_xr.camera.inspect import missing, take
-from flatnorm_xr.camera.profiles import UNRECOGNISED, Profile, load_profile
-from flatnorm_xr.errors import CameraError, FlatnormError, ReadError, offenders, warn
+from flatnorm_xr.camera.geometry import FileDescription
+from flatnorm_xr.camera.profiles import Profile, load_profile
+from flatnorm_xr.errors import FlatnormError, ReadError, offenders, warn
 from flatnorm_xr.flags import Flag
-from flatnorm_xr.measure.assemble import FileLevels, Level, assemble
-from flatnorm_xr.measure.reference import Reference, load_reference
+from flatnorm_xr.measure.assemble import FileLevels, assemble
+from flatnorm_xr.measure.file_levels import Reduction, measure_file
+from flatnorm_xr.measure.reference import load_reference
+from flatnorm_xr.measure.survey import survey
 from flatnorm_xr.progress import counted
 
-__all__ = ["Reduction", "measure", "measure_file"]
-
-SATURATED_FRACTION = 0.01
-"""Share of saturated pixels above which a level is flagged."""
+__all__ = ["measure"]
 
 _CONFIGURATION = ("statistic", "clip", "iterations", "saturation", "border", "edge_strips")
-
-_ONE_EXPOSURE = datetime.timedelta(minutes=10)
-"""Files whose times are farther apart are not of one exposure."""
-
-
-@dataclass(frozen=True)
-class Reduction:
-    """How pixels become levels: all that `measure_file` needs besides the file."""
-
-    statistic: str = "meanclip"
-    clip: float = 3.0
-    iterations: int = 3
-    bias: Reference | None = None
-    mask: Reference | None = None
-    saturation: float | None = None
-    border: int = 0
-    edge_strips: int = 0
-    checksum: bool = False
 
 
 def measure(
@@ -130,10 +105,7 @@ def measure(
     """
     _check(statistic, clip, iterations, saturation, {"border": border, "edge_strips": edge_strips})
     profile = None if camera is None else load_profile(str(camera) if isinstance(camera, os.PathLike) else camera)
-    files = _describe_all(find_files(paths, caller="measure"), profile, strict, progress)
-    _check_exposures(files)
-    _check_duplicates(files)
-    _warn_of_absences(files)
+    files = survey(find_files(paths, caller="measure"), profile, strict=strict, progress=progress)
     if edge_strips:
         from flatnorm_xr.measure.edges import check_places
 
@@ -166,94 +138,6 @@ def measure(
     return ds
 
 
-def measure_file(file: FileDescription, *, reduction: Reduction) -> FileLevels:
-    """Measure one file: every detector as a whole, and its amplifiers.
-
-    Parameters
-    ----------
-    file : FileDescription
-        From its headers.
-    reduction : Reduction
-        What to do with the pixels.
-
-    Returns
-    -------
-    FileLevels
-        Scalars only.
-    """
-    from astropy.io import fits
-
-    from flatnorm_xr.measure.frames import open_images
-
-    levels: list[Level] = []
-    with warnings.catch_warnings():
-        # That the file ends early is known from its headers, and becomes a flag.
-        warnings.filterwarnings("ignore", message=".*truncated")
-        try:
-            with fits.open(file.path, memmap=False, lazy_load_hdus=True) as hdus:
-                images = open_images(hdus)
-                for detector in file.detectors:
-                    levels.extend(_measure_detector(images, detector, file, reduction))
-        except OSError:
-            # The file was readable a moment ago; what is left of it is unreadable.
-            done = {level.detector for level in levels}
-            levels.extend(level for d in file.detectors if d.id not in done for level in _unreadable(d, file.profile))
-    return FileLevels(file, tuple(levels), _provenance(file, reduction.checksum))
-
-
-def _measure_detector(
-    images: Callable[[int], Any], detector: Detector, file: FileDescription, reduction: Reduction
-) -> Iterator[Level]:
-    from flatnorm_xr.measure.frames import read_detector
-    from flatnorm_xr.measure.kernels import clipped_statistics
-
-    pixels = read_detector(
-        images,
-        detector,
-        profile=file.profile,
-        path=file.path,
-        bias=reduction.bias,
-        mask=reduction.mask,
-        saturation=reduction.saturation,
-        border=reduction.border,
-    )
-
-    def level(amplifier: str | None, part: slice, saturated: int, readable: bool) -> Level:
-        if not readable:
-            return Level(detector.id, amplifier, quality=Flag.UNREADABLE)
-        values, bad = pixels.values[part], pixels.bad[part]
-        found = clipped_statistics(
-            values, bad, statistic=reduction.statistic, clip=reduction.clip, iterations=reduction.iterations
-        )
-        quality = 0
-        if found.counts == 0:
-            quality |= Flag.ALL_MASKED
-        elif found.level <= 0:
-            quality |= Flag.NON_POSITIVE
-        elif found.level == float("inf"):
-            quality |= Flag.NON_FINITE
-        if saturated > SATURATED_FRACTION * values.size:
-            quality |= Flag.SATURATED
-        return Level(detector.id, amplifier, found.level, found.sigma, found.counts, quality)
-
-    yield level(None, slice(None), sum(pixels.saturated), all(pixels.readable))
-    if file.profile.has_amplifiers:
-        parts = zip(detector.amplifiers, pixels.slices, pixels.saturated, pixels.readable, strict=True)
-        levels = [level(amplifier.name, part, count, whole) for amplifier, part, count, whole in parts]
-        if reduction.edge_strips:
-            from flatnorm_xr.measure.edges import with_edges
-
-            options = {name: getattr(reduction, name) for name in ("statistic", "clip", "iterations")}
-            levels = with_edges(levels, pixels, detector, width=reduction.edge_strips, options=options)
-        yield from levels
-
-
-def _unreadable(detector: Detector, profile: Profile) -> Iterator[Level]:
-    names = [None, *(a.name for a in detector.amplifiers)] if profile.has_amplifiers else [None]
-    for name in names:
-        yield Level(detector.id, name, quality=Flag.UNREADABLE)
-
-
 def _check(
     statistic: str, clip: float, iterations: int, saturation: float | None, widths: Mapping[str, object]
 ) -> None:
@@ -272,104 +156,6 @@ def _check(
         if not isinstance(pixels, numbers.Integral) or isinstance(pixels, bool) or pixels < 0:
             msg = f"measure: {name} must be a number of pixels, 0 or more, not {pixels!r}"
             raise FlatnormError(msg)
-
-
-def _describe_all(paths: Sequence[str], given: Profile | None, strict: bool, progress: bool) -> list[FileDescription]:
-    """Headers of all files, before any pixel is read."""
-    taken, unreadable = [], []
-    with counted(paths, "read headers", wanted=progress, keep=False) as each:
-        for path in each:
-            try:
-                taken.append(take(path, given))
-            except ReadError as error:
-                unreadable.append(str(error))
-    _check_one_camera(taken)
-    files = []
-    for headers, profile, rule in taken:
-        try:
-            files.append(describe(headers, profile=profile, rule=rule))
-        except ReadError as error:
-            unreadable.append(str(error))
-    if unreadable and (strict or not files):
-        msg = f"measure: {offenders(unreadable)}; without strict=True such files are left out, unless all are such"
-        raise ReadError(msg)
-    if unreadable:
-        msg = f"measure: left out {len(unreadable)} of {len(paths)} files: {offenders(unreadable)}"
-        warn(msg)
-    unknown = [file.path for file in files if file.rule == UNRECOGNISED]
-    if unknown:
-        warn(
-            f"measure: no profile recognises {offenders(unknown)}: taken for processed images, so no overscan is "
-            "subtracted and saturation may be unknown; pass camera= to say what it is (camera='generic': just that)"
-        )
-    return files
-
-
-def _check_one_camera(taken: Sequence[tuple[FileHeaders, Profile, str]]) -> None:
-    cameras: dict[str, list[str]] = {}
-    for headers, profile, _ in taken:
-        cameras.setdefault(profile.name, []).append(headers.path)
-    if len(cameras) > 1:
-        names = "; ".join(f"{name}: {offenders(members)}" for name, members in cameras.items())
-        msg = f"measure: files of {len(cameras)} cameras ({names}); measure one camera at a time, or pass camera="
-        raise CameraError(msg)
-
-
-def _check_exposures(files: Sequence[FileDescription]) -> None:
-    """Refuse files of one exposure id that cannot be of one exposure."""
-    first: dict[tuple[int | str, str], tuple[Any, str]] = {}
-    conflicts: dict[int | str, str] = {}
-    for file in files:
-        exposure = file.exposure
-        time = None if exposure.time is None else exposure.time.astype("datetime64[s]").item()
-        known = {"physical_filter": exposure.physical_filter or None, "time": time}
-        for what, value in known.items():
-            if value is None:
-                continue
-            before, path = first.setdefault((exposure.id, what), (value, file.path))
-            far = abs(value - before) > _ONE_EXPOSURE if what == "time" else value != before
-            if far:
-                conflicts.setdefault(
-                    exposure.id, f"exposure {exposure.id} is {_in(before, path)} and {_in(value, file.path)}"
-                )
-    if conflicts:
-        msg = f"measure: {offenders(conflicts.values())}: exposure ids repeat; measure them apart"
-        raise CameraError(msg)
-
-
-def _in(value: Any, path: str) -> str:
-    shown = value if isinstance(value, str) else f"of {value.isoformat()}"
-    return f"{shown} in {path}"
-
-
-def _check_duplicates(files: Sequence[FileDescription]) -> None:
-    seen: dict[tuple[int | str, int | str], str] = {}
-    twice = []
-    for file in files:
-        for detector in file.detectors:
-            cell = detector.id, file.exposure.id
-            if cell in seen:
-                twice.append(f"detector {cell[0]} exposure {cell[1]} in {seen[cell]} and {file.path}")
-            seen.setdefault(cell, file.path)
-    if twice:
-        msg = f"measure: found twice: {offenders(twice)}; pass one file for each detector and exposure"
-        raise CameraError(msg)
-
-
-_ABSENCES = {
-    "overscan": "no overscan section, so none was subtracted: detector {}",
-    "time": "no time in the header, so it is NaT: {}",
-    "position": "no position in the header, so x and y are unknown: detector {}",
-}
-
-
-def _warn_of_absences(files: Sequence[FileDescription]) -> None:
-    lacking: dict[str, dict[int | str, None]] = {}
-    for file in files:
-        for kind, what in missing(file):
-            lacking.setdefault(kind, {})[what] = None
-    for kind, whats in lacking.items():
-        warn(f"measure: {_ABSENCES[kind].format(offenders(whats))}")
 
 
 def _report_holes(levels: Sequence[FileLevels], strict: bool) -> None:
@@ -398,31 +184,6 @@ def _warn_of_nothing(ds: xr.Dataset) -> None:
     warn(
         f"measure: nothing was measured, no cell has a level: {offenders(f'{n} {f.name}' for f, n in of.items() if n)}"
     )
-
-
-def _provenance(file: FileDescription, checksum: bool) -> dict[str, Any]:
-    """Name, size, time and checksums of one file, for the attribute ``inputs``."""
-    path = file.path
-    stat = os.stat(path)
-    entry: dict[str, Any] = {
-        "name": Path(path).name,
-        "size": stat.st_size,
-        "mtime": datetime.datetime.fromtimestamp(stat.st_mtime, datetime.UTC).isoformat(timespec="seconds"),
-    }
-    if file.datasums:
-        entry["DATASUM"] = _add_checksums(file.datasums)
-    if checksum:
-        with open(path, "rb") as stream:
-            entry["sha256"] = hashlib.file_digest(stream, "sha256").hexdigest()
-    return entry
-
-
-def _add_checksums(sums: Sequence[int]) -> int:
-    """One DATASUM for all images of a file: the FITS checksum is a ones' complement sum, so sums of it are too."""
-    total = sum(sums)
-    while total >> 32:
-        total = (total & 0xFFFFFFFF) + (total >> 32)
-    return total
 
 
 def _name_of(given: Any) -> Any:
