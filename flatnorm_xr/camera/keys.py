@@ -78,8 +78,8 @@ _ROWS = (
     Key(
         "amplifiers.margins",
         "margins",
-        "{left: rule, right: rule, bottom: rule, top: rule}: columns and rows of the image that are no data, instead of "
-        "amplifiers.data",
+        "{left: rule, right: rule, bottom: rule, top: rule}: columns and rows at the edges of the image that are no "
+        "data, instead of amplifiers.data",
         default={},
     ),
     Key(

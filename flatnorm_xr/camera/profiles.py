@@ -18,7 +18,7 @@ from typing import Any
 from flatnorm_xr.camera.headers import FileHeaders, HduHeader
 from flatnorm_xr.camera.keys import KEYS, Key, Match, Partner, checked_values
 from flatnorm_xr.camera.plain_yaml import read_plain_yaml
-from flatnorm_xr.camera.regions import Region
+from flatnorm_xr.camera.regions import Region, read_region
 from flatnorm_xr.camera.rules import Rule
 from flatnorm_xr.errors import CameraError, offenders
 
@@ -253,8 +253,6 @@ def _contradictions(values: dict[str, Any]) -> list[str]:
         return ["layout plain-images has no named amplifiers; use hdu-is-detector"]
     if values["amplifiers.margins"] and values["amplifiers.data"] is not None:
         return ["amplifiers.data and amplifiers.margins both say where the data are; give one"]
-    if values["vignetting.circle"] and (len(values["vignetting.circle"]) != 3 or values["vignetting.circle"][2] <= 0):
-        return ["vignetting.circle must be [x, y, radius]"]
     return []
 
 
@@ -276,4 +274,4 @@ def _build(values: dict[str, Any]) -> Profile:
 def _region(circle: tuple[float, ...], polygon: tuple[tuple[float, float], ...], units: str) -> Region | None:
     if not circle and not polygon:
         return None
-    return Region(circle=(circle[0], circle[1], circle[2]) if circle else None, polygon=polygon or None, units=units)
+    return read_region({"circle": circle or None, "polygon": polygon, "units": units})
