@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
@@ -112,9 +113,7 @@ def _problems(region: Region) -> Sequence[str]:
 
 def _spans_an_area(polygon: Sequence[tuple[float, float]]) -> bool:
     (ax, ay), *others = polygon
-    return any(
-        (bx - ax) * (cy - ay) != (by - ay) * (cx - ax) for (bx, by), (cx, cy) in zip(others, others[1:], strict=False)
-    )
+    return any((bx - ax) * (cy - ay) != (by - ay) * (cx - ax) for (bx, by), (cx, cy) in itertools.pairwise(others))
 
 
 def _edges(polygon: Sequence[tuple[float, float]]) -> list[tuple[tuple[float, float], tuple[float, float]]]:
