@@ -6,15 +6,17 @@ import math
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from flatnorm_xr.compiled import compiled
 from flatnorm_xr.errors import FlatnormError
+from flatnorm_xr.measure.clipping import Statistics
+from flatnorm_xr.measure.parts import Measured, Part, corrected_pixels, measure_parts
 
-__all__ = ["Statistics", "clipped_statistics"]
+__all__ = ["Measured", "Part", "Statistics", "clipped_statistics", "corrected_pixels", "measure_parts"]
 
 Array = npt.NDArray[Any]
 
@@ -37,14 +39,6 @@ LEVELS = 1 << 16
 
 # Pixels whose flags are set in one vectorised loop before they are looked at one by one; they stay in the first cache.
 BLOCK = 2048
-
-
-class Statistics(NamedTuple):
-    """What one set of pixels shows: its level, the scatter about it, and how many pixels made it."""
-
-    level: float
-    sigma: float
-    counts: int
 
 
 def clipped_statistics(
