@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from flatnorm_xr.camera.headers import FileHeaders, HduHeader
-from flatnorm_xr.camera.places import places_in_mosaic
+from flatnorm_xr.camera.places import Affine, places_in_mosaic
 from flatnorm_xr.camera.profiles import Profile, match_all
 from flatnorm_xr.camera.rules import LEFT_OF_DATA, RIGHT_OF_DATA, Rule
 from flatnorm_xr.camera.sections import Section, parse_section
@@ -68,6 +68,7 @@ class Amplifier:
     y: float = nan
     width: float = nan
     height: float = nan
+    to_focal_plane: Affine | None = None
     mask_hdu: int | None = None
     overscan_hdu: int | None = None
 
@@ -313,7 +314,10 @@ def _detector(label: int | str, hdus: Sequence[HduHeader], profile: Profile, pat
         id=label,
         name="" if name is None else str(name),
         type="" if kind is None else str(kind),
-        amplifiers=tuple(replace(a, **one._asdict()) for a, one in zip(placed, places, strict=True)),
+        amplifiers=tuple(
+            replace(amplifier, **one._asdict(), to_focal_plane=pixels)
+            for amplifier, (one, pixels) in zip(placed, places, strict=True)
+        ),
         shapes={hdu.index: hdu.shape for hdu in hdus},
         trimmed_shape=shape,
         **place._asdict(),

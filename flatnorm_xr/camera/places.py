@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import isfinite, nan
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+import numpy as np
+import numpy.typing as npt
 
 from flatnorm_xr.camera.headers import HduHeader
 from flatnorm_xr.camera.sections import Section, parse_section
@@ -13,7 +16,9 @@ if TYPE_CHECKING:
     from flatnorm_xr.camera.geometry import Amplifier
     from flatnorm_xr.camera.profiles import Profile
 
-__all__ = ["UNKNOWN", "Place", "places_in_mosaic"]
+__all__ = ["UNKNOWN", "Affine", "Place", "map_of_sections", "places_in_mosaic", "to_trimmed"]
+
+_Number = TypeVar("_Number", float, npt.NDArray[np.float64])
 
 _SAME_SHAPE = 0.05
 """Relative difference up to which a section of the mosaic has the shape of the trimmed image."""
@@ -31,6 +36,62 @@ class Place(NamedTuple):
 UNKNOWN = Place()
 
 
+class Affine(NamedTuple):
+    """A plane's points from those of another: ``x = x0 + x_column * column + x_row * row``, and y likewise.
+
+    Columns and rows count from 1, as in FITS, so that the first pixel's centre is (1, 1).
+    """
+
+    x0: float
+    x_column: float
+    x_row: float
+    y0: float
+    y_column: float
+    y_row: float
+
+    def __call__(self, column: _Number, row: _Number) -> tuple[_Number, _Number]:
+        """Where points come to lie; numbers, or arrays that broadcast."""
+        return (
+            self.x0 + self.x_column * column + self.x_row * row,
+            self.y0 + self.y_column * column + self.y_row * row,
+        )
+
+    def then(self, other: Affine) -> Affine:
+        """Make one map of this one and another after it."""
+        x0, y0 = other(self.x0, self.y0)
+        columns = other.x_column * self.x_column + other.x_row * self.y_column
+        rows = other.x_column * self.x_row + other.x_row * self.y_row
+        y_columns = other.y_column * self.x_column + other.y_row * self.y_column
+        y_rows = other.y_column * self.x_row + other.y_row * self.y_row
+        return Affine(x0, columns, rows, y0, y_columns, y_rows)
+
+
+def map_of_sections(source: Section, target: Section) -> Affine:
+    """Pixels of one section onto those of another that shows the same light: turned and binned as the two differ.
+
+    Examples
+    --------
+    >>> map_of_sections(Section(1, 10, 1, 10), Section(40, 21, 1, 20))(1.0, 1.0)
+    (39.5, 1.5)
+    """
+    slopes, starts = [], []
+    for axis in (1, 0):
+        slope = target.shape[axis] / source.shape[axis]
+        slopes.append(-slope if _reversed(source)[axis] != _reversed(target)[axis] else slope)
+    for slope, before, after in zip(slopes, source.centre, target.centre, strict=True):
+        starts.append(after - slope * before)
+    return Affine(starts[0], slopes[0], 0.0, starts[1], 0.0, slopes[1])
+
+
+def _reversed(section: Section) -> tuple[bool, bool]:
+    return section.flip_y, section.flip_x
+
+
+def to_trimmed(amplifier: Amplifier) -> Affine | None:
+    """Pixels of an amplifier's HDU onto those of the detector's trimmed image; None where that is not known."""
+    return None if amplifier.trimmed is None else map_of_sections(amplifier.data, amplifier.trimmed)
+
+
 class _Box(NamedTuple):
     left: float
     right: float
@@ -40,7 +101,7 @@ class _Box(NamedTuple):
 
 def places_in_mosaic(
     hdus: Sequence[HduHeader], amplifiers: Sequence[Amplifier], shape: tuple[int, ...], profile: Profile, path: str
-) -> tuple[Place, list[Place]]:
+) -> tuple[Place, list[tuple[Place, Affine | None]]]:
     """Find the places of a detector and of each of its amplifiers.
 
     Parameters
@@ -58,33 +119,40 @@ def places_in_mosaic(
 
     Returns
     -------
-    Place, list of Place
-        All `UNKNOWN` when the profile or a header does not say. Amplifiers are unknown where the detector's section of
-        the mosaic has another shape than its trimmed image, so that nobody knows how it is turned.
+    Place
+        Of the detector; `UNKNOWN` when the profile or a header does not say.
+    list of (Place, Affine or None)
+        Of each amplifier, with the map from pixels of its HDU to the focal plane, mm. `UNKNOWN` and None also where the
+        detector's section of the mosaic has another shape than its trimmed image, so that nobody knows how it is
+        turned.
     """
-    unknown = [UNKNOWN] * len(amplifiers)
+    unknown: list[tuple[Place, Affine | None]] = [(UNKNOWN, None)] * len(amplifiers)
     rules = profile.position
     if not rules.known or rules.pixel_size is None:
         return UNKNOWN, unknown
+    whole: _Box | None = None
     if rules.wcs is not None:
         headers = {hdu.index: hdu for hdu in hdus}
-        boxes = [_box_of_wcs(headers[a.hdu], a.data, rules.wcs, rules.origin) for a in amplifiers]
-        parts: list[_Box] | None = boxes
+        maps: list[Affine] | None = [_map_of_wcs(headers[a.hdu], rules.wcs, rules.origin) for a in amplifiers]
     else:
         sections = {hdu.index: _mosaic_section(hdu, profile, path) for hdu in hdus}
-        found = [section for section in sections.values() if section is not None]
+        found = {index: section for index, section in sections.items() if section is not None}
         if len(found) < len(sections):
             return UNKNOWN, unknown
-        boxes = [_box(section, origin) for section, origin in found]
+        whole = _bounds([_box(section, origin) for section, origin in found.values()])
         if profile.layout == "hdu-is-amplifier":
-            parts = boxes if len(boxes) == len(amplifiers) else None
+            maps = [_about(map_of_sections(a.data, found[a.hdu][0]), found[a.hdu][1]) for a in amplifiers]
         else:
-            parts = _divided(*found[0], amplifiers, shape)
-    whole = _Box(*(end(box[side] for box in boxes) for side, end in enumerate((min, max, min, max))))
-    if not all(isfinite(value) for box in boxes for value in box):
+            maps = _divided(*next(iter(found.values())), amplifiers, shape)
+    boxes = [] if maps is None else [_covered(one, a.data) for one, a in zip(maps, amplifiers, strict=True)]
+    whole = whole or _bounds(boxes)
+    if not all(isfinite(value) for box in (whole, *boxes) for value in box):
         return UNKNOWN, unknown
-    places = unknown if parts is None else [_place(box, rules.pixel_size) for box in parts]
-    return _place(whole, rules.pixel_size), places
+    if maps is None:
+        return _place(whole, rules.pixel_size), unknown
+    scale = Affine(0.0, rules.pixel_size, 0.0, 0.0, 0.0, rules.pixel_size)
+    places = [(_place(box, rules.pixel_size), one.then(scale)) for box, one in zip(boxes, maps, strict=True)]
+    return _place(whole, rules.pixel_size), list(places)
 
 
 def _place(box: _Box, pixel_size: float) -> Place:
@@ -94,6 +162,18 @@ def _place(box: _Box, pixel_size: float) -> Place:
         (box.right - box.left) * pixel_size,
         (box.top - box.bottom) * pixel_size,
     )
+
+
+def _bounds(boxes: Sequence[_Box]) -> _Box:
+    return _Box(*(end(box[side] for box in boxes) for side, end in enumerate((min, max, min, max))))
+
+
+def _covered(pixels: Affine, data: Section) -> _Box:
+    """Find what a data section covers, edges of pixels included."""
+    (x, y), (rows, columns) = pixels(*data.centre), data.shape
+    width = (abs(pixels.x_column) * columns + abs(pixels.x_row) * rows) / 2
+    height = (abs(pixels.y_column) * columns + abs(pixels.y_row) * rows) / 2
+    return _Box(x - width, x + width, y - height, y + height)
 
 
 def _mosaic_section(hdu: HduHeader, profile: Profile, path: str) -> tuple[Section, tuple[float, float]] | None:
@@ -114,46 +194,35 @@ def _box(section: Section, origin: tuple[float, float]) -> _Box:
     return _Box(x - columns / 2, x + columns / 2, y - rows / 2, y + rows / 2)
 
 
+def _about(pixels: Affine, origin: Sequence[float]) -> Affine:
+    """Count from the pixel ``origin`` on."""
+    return pixels._replace(x0=pixels.x0 - origin[0], y0=pixels.y0 - origin[1])
+
+
 def _divided(
     section: Section, origin: tuple[float, float], amplifiers: Sequence[Amplifier], shape: tuple[int, ...]
-) -> list[_Box] | None:
-    """Places of amplifiers in the detector's section of the mosaic, which may be reversed; None when not known."""
-    given = [amplifier.trimmed for amplifier in amplifiers]
-    trimmed = [place for place in given if place is not None]
-    if len(shape) != 2 or len(trimmed) < len(given):
+) -> list[Affine] | None:
+    """Map amplifiers into the detector's section of the mosaic, which may be reversed; None when not known."""
+    maps = [one for one in map(to_trimmed, amplifiers) if one is not None]
+    if len(shape) != 2 or len(maps) < len(amplifiers):
         return None
     rows, columns = section.shape
     if abs(rows * shape[1] / (columns * shape[0]) - 1) > _SAME_SHAPE:
         return None
-    whole = _box(section, origin)
-    boxes = []
-    for part_rows, part_columns in (place.slices for place in trimmed):
-        x, y = (
-            sorted(1 - end / size if flip else end / size for end in (part.start, part.stop))
-            for part, size, flip in (
-                (part_columns, shape[1], section.flip_x),
-                (part_rows, shape[0], section.flip_y),
-            )
-        )
-        left, right = (whole.left + end * columns for end in x)
-        bottom, top = (whole.bottom + end * rows for end in y)
-        boxes.append(_Box(left, right, bottom, top))
-    return boxes
+    whole = _about(map_of_sections(Section(1, shape[1], 1, shape[0]), section), origin)
+    return [one.then(whole) for one in maps]
 
 
-def _box_of_wcs(hdu: HduHeader, data: Section, letter: str, origin: Sequence[float]) -> _Box:
-    """Focal plane pixels that a data section covers, less the origin; NaN where a card is missing."""
+def _map_of_wcs(hdu: HduHeader, letter: str, origin: Sequence[float]) -> Affine:
+    """Pixels of an HDU onto focal plane pixels, less the origin; NaN where a card is missing."""
 
     def card(name: str, default: float) -> float:
         value = hdu.get(f"{name}{letter}")
         return default if value is None else float(value)
 
-    (x, y), (rows, columns) = data.centre, data.shape
-    offset = [x - card("CRPIX1", 0.0), y - card("CRPIX2", 0.0)]
-    ends = []
+    x, y = card("CRPIX1", 0.0), card("CRPIX2", 0.0)
+    found: list[float] = []
     for i in (1, 2):
-        matrix = [card(f"CDELT{i}", 1.0) * card(f"PC{i}_{j}", float(i == j)) for j in (1, 2)]
-        centre = card(f"CRVAL{i}", nan) + matrix[0] * offset[0] + matrix[1] * offset[1] - origin[i - 1]
-        half = (abs(matrix[0]) * columns + abs(matrix[1]) * rows) / 2
-        ends += [centre - half, centre + half]
-    return _Box(*ends)
+        columns, rows = (card(f"CDELT{i}", 1.0) * card(f"PC{i}_{j}", float(i == j)) for j in (1, 2))
+        found += [card(f"CRVAL{i}", nan) - columns * x - rows * y - origin[i - 1], columns, rows]
+    return Affine(*found)

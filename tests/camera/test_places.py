@@ -13,9 +13,11 @@ from astropy.io import fits
 
 import flatnorm_xr as fx
 from flatnorm_xr.camera.geometry import Amplifier, Detector, describe
-from flatnorm_xr.camera.headers import FileHeaders
-from flatnorm_xr.camera.places import Place
+from flatnorm_xr.camera.headers import FileHeaders, read_headers
+from flatnorm_xr.camera.places import Place, map_of_sections, to_trimmed
 from flatnorm_xr.camera.profiles import load_profile
+from flatnorm_xr.camera.sections import Section
+from flatnorm_xr.simulate.night import CAMERAS
 
 PLACES = ("x", "y", "width", "height")
 
@@ -59,6 +61,68 @@ def test_amplifiers_are_the_halves_of_their_detector() -> None:
 def test_a_reversed_section_mirrors_the_amplifiers() -> None:
     a, b = detector(DETSEC="[30:11,60:41]").amplifiers
     assert (place(a).x, place(b).x) == pytest.approx((-0.075, 0.075))
+
+
+def corners(section: Section) -> list[tuple[float, float]]:
+    return [(x, y) for x in (section.x1, section.x2) for y in (section.y1, section.y2)]
+
+
+@pytest.mark.parametrize("cards", [{}, {"DETSEC": "[30:11,60:41]"}, {"CCDSECA": "[20:11,20:1]"}])
+def test_the_middle_of_the_light_lies_where_the_amplifier_does(cards: dict[str, str]) -> None:
+    for amplifier in detector(**cards).amplifiers:
+        assert amplifier.to_focal_plane is not None
+        assert amplifier.to_focal_plane(*amplifier.data.centre) == pytest.approx((amplifier.x, amplifier.y))
+
+
+def test_pixels_follow_a_turned_section() -> None:
+    """Amplifier A read out backwards on a detector that is itself turned: two turns are none."""
+    a, b = detector(DETSEC="[30:11,41:60]", CCDSECA="[20:11,1:20]").amplifiers
+    assert a.to_focal_plane is not None
+    assert b.to_focal_plane is not None
+    # DETSIZE's centre is pixel (20.5, 50.5); A's column 11 is the trimmed image's 20, the mosaic's 11
+    assert a.to_focal_plane(11.0, 1.0) == pytest.approx((0.015 * (11 - 20.5), 0.015 * (41 - 50.5)))
+    assert b.to_focal_plane(1.0, 20.0) == pytest.approx((0.015 * (30 - 20.5), 0.015 * (60 - 50.5)))
+
+
+def test_pixels_of_the_trimmed_image_follow_flips() -> None:
+    a, b = detector(CCDSECA="[20:11,20:1]").amplifiers
+    for amplifier, first in ((a, (20.0, 20.0)), (b, (1.0, 1.0))):
+        found = to_trimmed(amplifier)
+        assert found is not None
+        assert found(float(amplifier.data.x1), float(amplifier.data.y1)) == first
+    assert to_trimmed(replace(a, trimmed=None)) is None
+
+
+def test_maps_one_after_the_other() -> None:
+    there = map_of_sections(Section(3, 12, 5, 24), Section(40, 21, 1, 10))
+    back = map_of_sections(Section(40, 21, 1, 10), Section(3, 12, 5, 24))
+    x, y = there.then(back)(np.array([3.0, 7.0, 12.0]), np.array([5.0, 9.0, 24.0]))
+    np.testing.assert_allclose(x, [3, 7, 12])
+    np.testing.assert_allclose(y, [5, 9, 24])
+
+
+@pytest.mark.parametrize("camera", ["decam", "lsstcam"])
+def test_every_pixel_lies_where_it_was_simulated(tmp_path: Path, camera: str) -> None:
+    """Corner rafts of LSSTCam are turned by a right angle."""
+    ragged = camera == "lsstcam"
+    fx.simulate_night(tmp_path, camera=camera, n_exposures=1, faults=False, ragged=ragged)
+    layout = CAMERAS[camera]
+    truth = {one.label: one for one in layout.place(layout.default_detectors, ragged)}
+    found = [
+        detector
+        for path in sorted(tmp_path.glob("*.fits"))
+        for detector in describe(read_headers(path), profile=load_profile(camera)).detectors
+    ]
+    assert len(found) == layout.default_detectors
+    for one in found:
+        taps = {tap.amplifier: tap for tap in truth[one.id].taps}
+        for amplifier in one.amplifiers:
+            tap = taps[amplifier.name]
+            for column, row in corners(amplifier.data):
+                assert amplifier.to_focal_plane is not None
+                pixel = map_of_sections(tap.data, tap.ccd)(float(column), float(row))
+                expected = truth[one.id].place(*map(np.float64, pixel))  # type: ignore[arg-type]
+                np.testing.assert_allclose(amplifier.to_focal_plane(column, row), expected, atol=1e-6)
 
 
 def test_binning_does_not_move_anything() -> None:
