@@ -1,0 +1,141 @@
+"""Do one task for each file: one after the other, in threads, or on the workers of a dask cluster."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from typing import Any, TypeVar
+
+from flatnorm_xr.errors import FlatnormError
+
+__all__ = ["Client", "check_client", "default_threads", "each_done"]
+
+Item = TypeVar("Item")
+Done = TypeVar("Done")
+
+Client = Any
+"""A ``distributed.Client``."""
+
+_MOST_THREADS = 8
+"""Frames in flight, when not said otherwise: they bound the memory."""
+
+
+def default_threads() -> int:
+    """Count the cores this process may use, and be content with 8."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, _MOST_THREADS)
+
+
+def check_client(client: Client | None) -> Client | None:
+    """Client to use: the one given, else the active one of this process, else None.
+
+    Raises
+    ------
+    FlatnormError
+        It is no client, is closed, or is asynchronous.
+    """
+    distributed = sys.modules.get("distributed")
+    if client is None:
+        try:
+            return distributed.default_client() if distributed is not None else None
+        except ValueError:
+            return None
+    if distributed is None or not isinstance(client, distributed.Client):
+        msg = f"measure: client must be a dask.distributed Client, not {type(client).__name__}"
+        raise FlatnormError(msg)
+    if client.status != "running" or client.asynchronous:
+        what = "is asynchronous" if client.asynchronous else f"is {client.status}"
+        msg = f"measure: the client {what}; make one with distributed.Client(address)"
+        raise FlatnormError(msg)
+    return client
+
+
+def each_done(
+    task: Callable[..., Done],
+    items: Sequence[Item],
+    *,
+    setting: Any,
+    client: Client | None = None,
+    threads: int = 1,
+    lost: Callable[[Item, str], Done],
+) -> Iterator[tuple[int, Done]]:
+    """Give ``task(item, setting=setting)`` of each item, with its number, as they are done.
+
+    Parameters
+    ----------
+    task : callable
+        Releases the GIL where it takes long; can be pickled when there is a client.
+    items : sequence
+        What it is called with. Small: all are held, or sent, at once.
+    setting : object
+        The same for all; sent to each worker once.
+    client : distributed.Client, optional
+        Whose workers do it.
+    threads : int
+        How many items are in flight at once, without a client.
+    lost : callable
+        What to give for an item whose worker died again and again, and why.
+
+    Yields
+    ------
+    int, object
+        When the caller stops early, or a task raises, what has not begun is not begun.
+    """
+    if client is not None:
+        yield from _on_cluster(task, items, setting, client, lost)
+    elif threads <= 1 or len(items) <= 1:
+        yield from ((i, task(item, setting=setting)) for i, item in enumerate(items))
+    else:
+        yield from _in_threads(task, items, setting, threads)
+
+
+def _in_threads(
+    task: Callable[..., Done], items: Sequence[Item], setting: Any, threads: int
+) -> Iterator[tuple[int, Done]]:
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="flatnorm")
+    try:
+        number = {pool.submit(task, item, setting=setting): i for i, item in enumerate(items)}
+        for future in as_completed(list(number)):
+            yield number.pop(future), future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _on_cluster(
+    task: Callable[..., Done],
+    items: Sequence[Item],
+    setting: Any,
+    client: Client,
+    lost: Callable[[Item, str], Done],
+) -> Iterator[tuple[int, Done]]:
+    from distributed import KilledWorker
+    from distributed import as_completed as completed
+
+    # A task gives the setting, and not the client: what a dead worker had of it can be made again.
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Sending large graph", category=UserWarning)
+        shared = client.submit(_same, setting, pure=False)
+        futures = client.map(task, items, setting=shared, pure=False, retries=2)
+    number = {future.key: i for i, future in enumerate(futures)}
+    try:
+        for future in completed(futures):
+            i = number[future.key]
+            try:
+                done = future.result()
+            except KilledWorker:
+                done = lost(items[i], "the workers that read it died")
+            except (ImportError, AttributeError) as error:
+                where = client.scheduler.address
+                msg = f"measure: the workers of {where} cannot run flatnorm_xr ({error}); install it there"
+                raise FlatnormError(msg) from error
+            yield i, done
+            future.release()
+    finally:
+        client.cancel([*futures, shared], force=True)
+
+
+def _same(value: Any) -> Any:
+    return value
