@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from math import isfinite, nan
 from typing import Any
 
 import numpy as np
 
+from flatnorm_xr.camera.file_bytes import FileStamp
 from flatnorm_xr.camera.headers import FileHeaders, HduHeader
+from flatnorm_xr.camera.image_place import ImagePlace
 from flatnorm_xr.camera.places import Affine, places_in_mosaic
-from flatnorm_xr.camera.profiles import Profile, match_all
-from flatnorm_xr.camera.rules import LEFT_OF_DATA, RIGHT_OF_DATA, Rule
+from flatnorm_xr.camera.profiles import Profile
+from flatnorm_xr.camera.rules import LEFT_OF_DATA, RIGHT_OF_DATA, Rule, match_all
 from flatnorm_xr.camera.sections import Section, parse_section
 from flatnorm_xr.camera.times import night_of, parse_time, to_utc
 from flatnorm_xr.errors import CameraError, FlatnormError, ReadError, offenders
@@ -49,6 +51,8 @@ class Amplifier:
         Whether the header gave a gain that means "unknown".
     x, y, width, height : float
         Centre and size in the focal plane, mm; NaN when not known.
+    to_focal_plane : Affine or None
+        Pixels of its HDU (column and row, from 1) onto the focal plane, mm; None when not known.
     mask_hdu : int or None
         HDU that says which of its pixels are bad.
     overscan_hdu : int or None
@@ -122,7 +126,8 @@ class Exposure:
 class FileDescription:
     """One file as a profile understands it.
 
-    ``damage`` says why a part of it cannot be read; ``datasums`` are those of its images, if all have one.
+    ``damage`` says why a part of it cannot be read; ``datasums`` are those of its detectors' HDUs, if all have one.
+    ``images`` say where the pixels of every image HDU lie, ``stamp`` what the file was when its headers were read.
     """
 
     path: str
@@ -132,6 +137,8 @@ class FileDescription:
     detectors: tuple[Detector, ...]
     damage: str = ""
     datasums: tuple[int, ...] = ()
+    images: Mapping[int, ImagePlace] = field(default_factory=dict)
+    stamp: FileStamp | None = None
 
 
 def describe(headers: FileHeaders, *, profile: Profile, rule: str = "") -> FileDescription:
@@ -198,6 +205,8 @@ def _describe(headers: FileHeaders, profile: Profile, rule: str) -> FileDescript
         detectors=tuple(_detector(label, members, profile, headers.path) for label, members in groups.items()),
         damage=headers.damage,
         datasums=_datasums(hdus),
+        images=headers.places,
+        stamp=headers.stamp,
     )
 
 
