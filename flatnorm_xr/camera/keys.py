@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from flatnorm_xr.camera.rules import Rule, parse_rule
+from flatnorm_xr.camera.rules import Match, Rule, parse_rule
 from flatnorm_xr.errors import CameraError
 
-__all__ = ["KEYS", "PER_AMPLIFIER", "SECTIONS", "SIDES", "Key", "Match", "Partner", "checked_values"]
+__all__ = ["KEYS", "PER_AMPLIFIER", "SECTIONS", "SIDES", "Key", "Partner", "checked_values"]
 
 LAYOUTS = ("hdu-is-detector", "hdu-is-amplifier", "plain-images")
 OVERSCANS = ("median-per-row", "constant", "none")
@@ -121,9 +121,6 @@ SECTIONS = {
 }
 """Prefix in `KEYS` of each section of the file."""
 
-Match = tuple[tuple[str, str], ...]
-"""Keywords and the regular expressions that their values must have."""
-
 
 @dataclass(frozen=True)
 class Partner:
@@ -224,9 +221,10 @@ def _read_match(given: Any, row: Key) -> Match:
 
     _require(isinstance(given, dict) and bool(given), f"{given!r} must be a mapping of keywords to regular expressions")
     for key, regex in given.items():
-        _require(isinstance(key, str) and isinstance(regex, str), f"{key}: {regex!r} must be a regular expression")
+        ok = isinstance(key, str) and (regex is None or isinstance(regex, str))
+        _require(ok, f"{key}: {regex!r} must be a regular expression, or null: the keyword must be absent")
         try:
-            re.compile(regex)
+            re.compile(regex or "")
         except re.error as error:
             msg = f"{key}: {regex!r} is not a regular expression ({error})"
             raise CameraError(msg) from error

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from flatnorm_xr.camera.headers import FileHeaders, HduHeader
-from flatnorm_xr.camera.keys import KEYS, Key, Match, Partner, checked_values
+from flatnorm_xr.camera.keys import KEYS, Key, Partner, checked_values
 from flatnorm_xr.camera.plain_yaml import read_plain_yaml
 from flatnorm_xr.camera.regions import Region, read_region
-from flatnorm_xr.camera.rules import Rule
+from flatnorm_xr.camera.rules import Match, Rule, match_all
 from flatnorm_xr.errors import CameraError, offenders
 
 __all__ = ["KEYS", "Key", "Profile", "load_profile", "packaged_profiles", "recognise"]
@@ -217,15 +217,12 @@ def why_recognised(profile: Profile, headers: FileHeaders) -> str:
     for alternative in profile.recognise:
         for hdu in (*headers.hdus[:1], *headers.images[:1]):
             if match_all(alternative, hdu):
-                return ", ".join(f"{key} = {hdu.get(key)!r} matches {regex!r}" for key, regex in alternative)
+                return ", ".join(_reason(key, regex, hdu) for key, regex in alternative)
     return ""
 
 
-def match_all(match: Match, hdu: HduHeader) -> bool:
-    """Whether each keyword of ``match`` has a value that its regular expression finds, ignoring case."""
-    import re
-
-    return all(any(re.search(regex, str(value), re.IGNORECASE) for value in hdu.values(key)) for key, regex in match)
+def _reason(key: str, regex: str | None, hdu: HduHeader) -> str:
+    return f"there is no {key}" if regex is None else f"{key} = {hdu.get(key)!r} matches {regex!r}"
 
 
 def _parse(path: Path) -> Profile:

@@ -65,7 +65,7 @@ def test_unknown_name_lists_what_there_is() -> None:
         (
             "amplifiers: {gain: {keyword: GAIN}}\n",
             "",
-            ["amplifiers.gain", "unknown keyword", "key, and may have match"],
+            ["amplifiers.gain", "unknown keyword", "key or join, and may have match"],
         ),
         ("amplifiers: {gain: {key: GAIN, match: '('}}\n", "", ["amplifiers.gain", "not a regular expression"]),
         ("amplifiers: {gain: {key: GAIN, type: real}}\n", "", ["amplifiers.gain", "integer, number or text"]),
