@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from flatnorm_xr.camera.cards import Cards
+from flatnorm_xr.camera.file_bytes import FileBytes, FileStamp, Unreadable, one_line
 from flatnorm_xr.camera.files import check_regular
+from flatnorm_xr.camera.image_place import BadCardError, ImagePlace, data_length, find_place, image_shape
 from flatnorm_xr.errors import ReadError
 
 __all__ = ["FileHeaders", "HduHeader", "read_headers"]
 
 _FPACK_NAME = "COMPRESSED_IMAGE"
 """What compressors write into EXTNAME, before the image's own name if it has one."""
+
+_BLOCK, _CARD, _END = 2880, 80, b"END     "
+
+_FIRST_READ = 5 * _BLOCK
+"""Bytes read of each header at first: 180 cards; most headers are shorter."""
+
+_LONGEST_HEADER = 1 << 24
+"""Bytes after which a header without END is given up."""
 
 
 @dataclass(frozen=True)
@@ -25,11 +36,11 @@ class HduHeader:
     ----------
     index : int
         Number of the HDU in the file, 0 the primary.
-    header : astropy.io.fits.Header
+    header : Cards or astropy.io.fits.Header
         Its cards; of a tile-compressed image, those of the table that holds it.
     shape : tuple of int
         Rows and columns of the image, empty when the HDU is not an image of two dimensions.
-    primary : astropy.io.fits.Header or None
+    primary : Cards or astropy.io.fits.Header or None
         Where keywords are looked up that the HDU itself lacks.
     path : str
         The file, for messages.
@@ -76,9 +87,8 @@ class HduHeader:
 
 
 def _blank(value: Any) -> bool:
-    from astropy.io.fits.card import Undefined
-
-    return isinstance(value, Undefined) or (isinstance(value, str) and not value.strip())
+    """Whether a card has no value; astropy then gives an object of a type of its own."""
+    return value is None or (isinstance(value, str) and not value.strip()) or type(value).__name__ == "Undefined"
 
 
 @dataclass(frozen=True)
@@ -93,11 +103,17 @@ class FileHeaders:
         In the file's order.
     damage : str
         Empty, or what is wrong with the part that could not be read: the file ends early.
+    places : dict of int to ImagePlace
+        Where the pixels of each image lie.
+    stamp : FileStamp or None
+        Size and time of the file when its headers were read; None for headers that come from no file.
     """
 
     path: str
     hdus: tuple[HduHeader, ...]
     damage: str = ""
+    places: Mapping[int, ImagePlace] = field(default_factory=dict)
+    stamp: FileStamp | None = None
 
     @property
     def images(self) -> tuple[HduHeader, ...]:
@@ -110,25 +126,17 @@ class FileHeaders:
         return cls(
             path=path,
             hdus=tuple(
-                HduHeader(index, header, _image_shape(header), headers[0] if index else None, path)
+                HduHeader(index, header, image_shape(header), headers[0] if index else None, path)
                 for index, header in enumerate(headers)
             ),
             damage=damage,
         )
 
 
-def _image_shape(header: Any) -> tuple[int, ...]:
-    compressed = bool(header.get("ZIMAGE", False))
-    if not compressed and header.get("XTENSION", "IMAGE").strip() != "IMAGE":
-        return ()
-    prefix = "ZNAXIS" if compressed else "NAXIS"
-    if header.get(prefix, 0) != 2 or not header.get(f"{prefix}1", 0) or not header.get(f"{prefix}2", 0):
-        return ()
-    return int(header[f"{prefix}2"]), int(header[f"{prefix}1"])
-
-
 def read_headers(path: str | Path) -> FileHeaders:
-    """Read all headers of a FITS file, plain, gzipped or tile-compressed; no pixel is read.
+    """Read all headers of a FITS file, plain, tile-compressed or packed as a whole; no pixel is read.
+
+    Only the cards that are asked for are parsed.
 
     Parameters
     ----------
@@ -138,89 +146,90 @@ def read_headers(path: str | Path) -> FileHeaders:
     Returns
     -------
     FileHeaders
-        Where the file ends early, the headers before that point, and ``damage`` says so.
+        Where the file ends early or a header makes no sense, the headers before that point, and ``damage`` says so.
 
     Raises
     ------
     ReadError
-        The file is missing, is not FITS, or not even its first header can be read.
+        The file is missing, is not FITS, or not even its first image can be found.
     """
-    from astropy.io import fits
-
+    path = os.fspath(path)
     check_regular(path)
-
-    headers: list[Any] = []
-    end = 0
+    if not os.path.exists(path):
+        msg = f"{path}: no such file"
+        raise ReadError(msg)
+    found: list[tuple[Cards, ImagePlace | None]] = []
+    stamp = None
     damage = ""
-    # A damaged file makes astropy warn, raise whatever its readers raise, or stop in silence; all become ``damage``.
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            with fits.open(path, memmap=False, lazy_load_hdus=True, disable_image_compression=True) as hdus:
-                for hdu in hdus:
-                    headers.append(hdu.header.copy())
-                    end = _data_end(hdu)
-        except FileNotFoundError as error:
-            msg = f"{path}: no such file"
-            raise ReadError(msg) from error
-        except Exception as error:
-            damage = _one_line(error)
-    damage = damage or (_damage(Path(path), end) if end else "")
     try:
-        found = FileHeaders.from_headers(headers, path=str(path), damage=damage)
-    except (fits.VerifyError, ArithmeticError, AttributeError, TypeError, ValueError) as error:
-        msg = f"{path}: the size of an image cannot be read from its header ({_one_line(error)})"
-        raise ReadError(msg) from error
-    if not headers or (damage and not found.images):
+        with FileBytes(path) as source:
+            stamp = source.stamp
+            for one in _hdus(source):
+                found.append(one)
+    except Unreadable as error:
+        damage = str(error)
+    places = {place.hdu: place for _, place in found if place is not None}
+    if not found or (damage and not places):
         msg = f"{path}: not a readable FITS file ({damage or 'no header'})"
         raise ReadError(msg)
-    return found
+    primary = found[0][0]
+    return FileHeaders(
+        path=path,
+        hdus=tuple(
+            HduHeader(index, cards, () if place is None else place.shape, primary if index else None, path)
+            for index, (cards, place) in enumerate(found)
+        ),
+        damage=damage,
+        places=places,
+        stamp=stamp,
+    )
 
 
-def _data_end(hdu: Any) -> int:
-    """Where an HDU ends in the file, its padding included; 0 when that is not known."""
-    info = hdu.fileinfo()
-    return 0 if info is None else int(info["datLoc"] + info["datSpan"])
+def _hdus(source: FileBytes) -> Iterator[tuple[Cards, ImagePlace | None]]:
+    """Header after header; Unreadable, in the end, if the file is not what its headers promise."""
+    from astropy.io.fits import VerifyError
+
+    index = header_offset = 0
+    while (first := source.read(header_offset, _FIRST_READ)) and (index == 0 or first.strip(b"\0")):
+        cards, offset = _read_cards(source, header_offset, first, index)
+        try:
+            length = data_length(cards)
+            shape = image_shape(cards)
+        except (BadCardError, VerifyError) as error:
+            msg = f"HDU {index}: {one_line(error)}"
+            raise Unreadable(msg) from error
+        place = None
+        if shape:
+            place = find_place(cards, hdu=index, header_offset=header_offset, offset=offset, length=length)
+        yield cards, place
+        header_offset = offset + -(-length // _BLOCK) * _BLOCK
+        if not source.packed and header_offset > source.stamp.size:
+            msg = "the file ends within its last HDU"
+            raise Unreadable(msg)
+        if source.holds_nothing_after(header_offset):
+            return
+        index += 1
 
 
-def _damage(path: Path, padded_end: int) -> str:
-    """Compare a file's length with what the headers that were found promise: astropy ends in silence at a bad one."""
-    size = path.stat().st_size
-    with path.open("rb") as stream:
-        magic = stream.read(3)
-        stream.seek(-min(4, size), 2)
-        tail = stream.read(4)
-        rest = b""
-        if magic[:2] != b"\x1f\x8b" and size > padded_end:
-            stream.seek(padded_end)
-            rest = stream.read(1_000_000)
-    if magic == b"BZh" or magic[:2] == b"PK":
-        return ""
-    if magic[:2] == b"\x1f\x8b":
-        # gzip's last word is the length before compression; what is cut off ends in any word but that.
-        length = int.from_bytes(tail, "little")
-        return "" if length == padded_end else _gzip_damage(path, padded_end)
-    if size < padded_end:
-        return "the file ends within its last HDU"
-    return "what follows the last HDU cannot be read" if rest.strip(b"\0") else ""
+def _read_cards(source: FileBytes, offset: int, first: bytes, index: int) -> tuple[Cards, int]:
+    """Cards of the header at an offset, of which the first bytes were read already, and where its data begin."""
+    if not first.startswith(b"XTENSION" if index else b"SIMPLE  "):
+        msg = "what follows the last HDU cannot be read" if index else "it does not begin with the card SIMPLE"
+        raise Unreadable(msg)
+    raw, searched = first, 0
+    while (end := _find_end(raw, searched)) < 0:
+        searched = len(raw)
+        more = source.read(offset + len(raw), max(len(raw), _BLOCK)) if len(raw) < _LONGEST_HEADER else b""
+        if not more:
+            msg = f"the header of HDU {index} has no END"
+            raise Unreadable(msg)
+        raw += more
+    return Cards(raw[:end]), offset + -(-(end + _CARD) // _BLOCK) * _BLOCK
 
 
-def _gzip_damage(path: Path, padded_end: int) -> str:
-    """Decompress all of a file to see whether, and how long, it is."""
-    import gzip
-    import zlib
-
-    length = 0
-    try:
-        with gzip.open(path) as stream:
-            while block := stream.read(1 << 22):
-                length += len(block)
-    except (EOFError, OSError, zlib.error) as error:
-        return _one_line(error)
-    if length < padded_end:
-        return "the file ends within its last HDU"
-    return "what follows the last HDU cannot be read" if length > padded_end else ""
-
-
-def _one_line(error: object) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+def _find_end(raw: bytes, start: int) -> int:
+    """Where the card END stands, -1 if nowhere."""
+    at = raw.find(_END, start - start % _CARD)
+    while at >= 0 and at % _CARD:
+        at = raw.find(_END, at + 1)
+    return at

@@ -1,0 +1,250 @@
+"""Bytes of a FITS file at an offset, whether the file is plain or packed as a whole (gzip and its like)."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import IO, Any
+
+__all__ = ["FileBytes", "FileStamp", "Unreadable"]
+
+_LARGEST_READ = 1 << 30
+"""Linux reads less than 2 GiB at once."""
+
+_SKIP = 1 << 20
+
+_MOST_PACKED = 1100
+"""A byte of gzip unpacks to 1032 at most."""
+
+
+class Unreadable(Exception):  # noqa: N818 - a state of the file, which becomes a flag
+    """Pixels that cannot be read; the message says why, in one line."""
+
+
+@dataclass(frozen=True)
+class FileStamp:
+    """Size in bytes and time of change of a file: another one at the same path, or more of it, has another stamp."""
+
+    size: int
+    mtime_ns: int
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> FileStamp:
+        """Stamp of what ``os.stat`` found."""
+        return cls(status.st_size, status.st_mtime_ns)
+
+
+class FileBytes:
+    """An open file, read by offset into what it holds once unpacked.
+
+    Plain files are read by ``pread``: nothing is mapped, so a file that is cut while it is read ends in a message and
+    not in a signal that kills the process. Packed files are unpacked forwards; going back starts again.
+
+    Parameters
+    ----------
+    path : str
+        A regular file.
+    stamp : FileStamp, optional
+        What the file must still be.
+
+    Raises
+    ------
+    Unreadable
+        It cannot be opened, is not a regular file, or has changed since ``stamp``.
+    """
+
+    def __init__(self, path: str, *, stamp: FileStamp | None = None) -> None:
+        self._stream: IO[bytes] | None = None
+        self._raw: IO[bytes] | None = None
+        try:
+            self._fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe must not keep us waiting
+        except OSError as error:
+            raise Unreadable(one_line(error.strerror or error)) from error
+        status = os.fstat(self._fd)
+        self.stamp = FileStamp.of(status)
+        self._wanted = stamp or self.stamp
+        try:
+            if not stat.S_ISREG(status.st_mode):
+                msg = "it is a directory" if stat.S_ISDIR(status.st_mode) else "it is not a regular file"
+                raise Unreadable(msg)
+            self.check_unchanged()
+            magic = os.pread(self._fd, 6, 0)
+            self._gzip = magic.startswith(b"\x1f\x8b")
+            self._open_stream = _unpacker(magic)
+        except (Unreadable, OSError) as error:
+            self.close()
+            raise Unreadable(one_line(error)) from error
+        self._position = 0
+
+    @property
+    def packed(self) -> bool:
+        """Whether the file as a whole is packed, so that its size says little of what it holds."""
+        return self._open_stream is not None
+
+    def __enter__(self) -> FileBytes:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._close_stream()
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def _close_stream(self) -> None:
+        for stream in (self._stream, self._raw):
+            if stream is not None:
+                stream.close()
+        self._stream = self._raw = None
+
+    def check_unchanged(self) -> None:
+        """Raise Unreadable if size or time of the file are not those of the stamp."""
+        now = FileStamp.of(os.fstat(self._fd))
+        if now.size != self._wanted.size:
+            verb = "grew" if now.size > self._wanted.size else "was cut"
+            msg = f"the file {verb} from {self._wanted.size} to {now.size} bytes since its headers were read"
+            raise Unreadable(msg)
+        if now != self._wanted:
+            msg = "the file was written to since its headers were read"
+            raise Unreadable(msg)
+
+    def holds_nothing_after(self, offset: int) -> bool:
+        """Whether the file is known to end at an offset, without unpacking what lies before it."""
+        if not self.packed:
+            return offset >= self.stamp.size
+        # gzip's last word is the length before packing; what was cut off ends in any word but that.
+        tail = os.pread(self._fd, 4, max(self.stamp.size - 4, 0)) if self._gzip else b""
+        return int.from_bytes(tail, "little") == offset % (1 << 32) if tail else False
+
+    def check_holds(self, offset: int, length: int) -> None:
+        """Raise Unreadable if the file is too small for so many bytes at an offset, before memory is taken for them."""
+        lacking = offset + length - (self.stamp.size * _MOST_PACKED if self.packed else self.stamp.size)
+        if lacking > 0:
+            msg = "the file is far too small for it" if self.packed else f"the file ends {lacking} bytes early"
+            raise Unreadable(msg)
+
+    def read(self, offset: int, count: int) -> bytes:
+        """Up to ``count`` bytes from an offset; fewer where the file ends."""
+        if self._open_stream is None:
+            return os.pread(self._fd, count, offset)
+        self._go_to(offset)
+        return self._next(count)
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        """Fill a buffer from an offset; Unreadable if the file ends before."""
+        done = 0
+        if self._open_stream is None:
+            while done < len(buffer):
+                count = os.preadv(self._fd, [buffer[done : done + _LARGEST_READ]], offset + done)
+                if count == 0:
+                    break
+                done += count
+        else:
+            self._go_to(offset)
+            while done < len(buffer) and (block := self._next(min(_SKIP, len(buffer) - done))):
+                buffer[done : done + len(block)] = block
+                done += len(block)
+        if done < len(buffer):
+            msg = f"the file ends {len(buffer) - done} bytes early"
+            raise Unreadable(msg)
+
+    def check_rest(self) -> None:
+        """Unpack what is left of a packed file, which ends in a checksum of all of it."""
+        while self._stream is not None and self._next(_SKIP):
+            pass
+
+    def _go_to(self, offset: int) -> None:
+        if self._stream is None or offset < self._position:
+            assert self._open_stream is not None
+            self._close_stream()
+            self._raw = os.fdopen(os.dup(self._fd), "rb")
+            self._raw.seek(0)
+            try:
+                self._stream = self._open_stream(self._raw)
+            except Exception as error:
+                raise Unreadable(one_line(error)) from error
+            self._position = 0
+        while self._position < offset and self._next(min(_SKIP, offset - self._position)):
+            pass
+        if self._position < offset:
+            msg = "the file ends within its last HDU"
+            raise Unreadable(msg)
+
+    def _next(self, count: int) -> bytes:
+        assert self._stream is not None
+        try:
+            block = self._stream.read(count)
+        except Exception as error:  # whatever the unpackers raise on damaged bytes
+            raise Unreadable(one_line(error)) from error
+        self._position += len(block)
+        return block
+
+
+class _Gunzip:
+    """Stream of what a gzip file holds; where it breaks off, all that comes before is still to be had."""
+
+    def __init__(self, raw: IO[bytes]) -> None:
+        self._raw = raw
+        self._input = b""
+        self._open_member()
+
+    def _open_member(self) -> None:
+        import zlib
+
+        self._unpack = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+
+    def close(self) -> None:
+        """Forget the input; the file is closed by whoever opened it."""
+        self._input = b""
+
+    def read(self, count: int) -> bytes:
+        """Up to ``count`` bytes; none at the end. EOFError or zlib.error at a break."""
+        parts: list[bytes] = []
+        while count > 0:
+            self._input = self._input or self._raw.read(_SKIP)
+            if self._unpack.eof:
+                self._input = self._input.lstrip(b"\0")  # members may be padded
+                if not self._input:
+                    break
+                self._open_member()
+            if not self._input:
+                if parts:
+                    break
+                msg = "the packed file ends early"
+                raise EOFError(msg)
+            parts.append(self._unpack.decompress(self._input, count))
+            count -= len(parts[-1])
+            self._input = self._unpack.unused_data if self._unpack.eof else self._unpack.unconsumed_tail
+        return b"".join(parts)
+
+
+def _unpacker(magic: bytes) -> Callable[[IO[bytes]], Any] | None:
+    if magic.startswith(b"\x1f\x8b"):
+        return _Gunzip
+    if magic.startswith(b"BZh"):
+        import bz2
+
+        return lambda raw: bz2.BZ2File(raw)
+    if magic.startswith(b"\xfd7zXZ\0"):
+        import lzma
+
+        return lambda raw: lzma.LZMAFile(raw)
+    if magic.startswith(b"PK\x03\x04"):
+        import zipfile
+
+        def first_member(raw: IO[bytes]) -> Any:
+            archive = zipfile.ZipFile(raw)
+            return archive.open(archive.infolist()[0])
+
+        return first_member
+    return None
+
+
+def one_line(error: object) -> str:
+    """Text of an error without line ends."""
+    return " ".join(str(error).split()) or type(error).__name__

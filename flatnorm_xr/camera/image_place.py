@@ -1,0 +1,266 @@
+"""Where the pixels of one HDU lie in its file, and how they are stored; found once, from the header."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import isfinite
+from typing import Any
+
+__all__ = ["ImagePlace", "TileTable", "find_place"]
+
+_BITPIX = (8, 16, 32, 64, -32, -64)
+
+
+class BadCardError(ValueError):
+    """A card that says how pixels are stored cannot be what it says."""
+
+
+@dataclass(frozen=True)
+class TileTable:
+    """How the table of a tile-compressed image is laid out.
+
+    Attributes
+    ----------
+    row_length, rows : int
+        Bytes of a row; number of rows, one a tile.
+    heap : int
+        Offset of the heap in the data unit.
+    columns : dict of str to tuple
+        Format (as TFORM has it) and offset in the row of each column.
+    shape : tuple of int
+        Rows and columns of a tile.
+    block, bytes : int
+        Pixels of a Rice block, bytes of a Rice pixel.
+    """
+
+    row_length: int
+    rows: int
+    heap: int
+    columns: Mapping[str, tuple[str, int]]
+    shape: tuple[int, int]
+    block: int = 32
+    bytes: int = 4
+
+
+@dataclass(frozen=True)
+class ImagePlace:
+    """Where the pixels of one HDU lie.
+
+    Attributes
+    ----------
+    hdu : int
+        Number of the HDU.
+    header_offset, offset, length : int
+        Where its header begins, where its data begin, and how many bytes these are without padding; in the file, or
+        in what it holds if the file is packed.
+    bitpix : int
+        Type of the pixels.
+    shape : tuple of int
+        Rows, columns.
+    zero, scale : float
+        BZERO, BSCALE: value = zero + scale * word.
+    blank : int or None
+        The word that means "no value".
+    datasum : int or None
+        DATASUM of the header.
+    checksum : bool
+        Whether the header has a CHECKSUM.
+    compression : str
+        Empty, or ZCMPTYPE.
+    tiles : TileTable or None
+        Of a tile-compressed image.
+    fault : str
+        Why the pixels cannot be read, though the image is there: a card that makes no sense.
+    """
+
+    hdu: int
+    header_offset: int
+    offset: int
+    length: int
+    bitpix: int
+    shape: tuple[int, int]
+    zero: float = 0.0
+    scale: float = 1.0
+    blank: int | None = None
+    datasum: int | None = None
+    checksum: bool = False
+    compression: str = ""
+    tiles: TileTable | None = None
+    fault: str = ""
+
+
+def data_length(cards: Any) -> int:
+    """Bytes of the data unit that a header promises, without padding.
+
+    Raises
+    ------
+    BadCardError
+        A size or type that cannot be.
+    """
+    axes = [_whole(cards, f"NAXIS{n + 1}") for n in range(_whole(cards, "NAXIS", most=999))]
+    bitpix = cards.get("BITPIX")
+    if bitpix not in _BITPIX:
+        msg = f"BITPIX is {bitpix!r}"
+        raise BadCardError(msg)
+    if not axes:
+        return 0
+    if len(axes) > 1 and axes[0] == 0 and cards.get("GROUPS") is True:
+        axes = axes[1:]
+    pixels = 1
+    for axis in axes:
+        pixels *= axis
+    length: int = abs(bitpix) // 8 * _whole(cards, "GCOUNT", 1) * (_whole(cards, "PCOUNT", 0) + pixels)
+    if length >= 1 << 62:
+        msg = f"NAXISn and PCOUNT make {length} bytes"
+        raise BadCardError(msg)
+    return length
+
+
+def image_shape(cards: Any) -> tuple[int, ...]:
+    """Rows and columns of a header's image; empty when it is not one of two dimensions.
+
+    Raises
+    ------
+    BadCardError
+        A size that cannot be.
+    """
+    compressed = cards.get("ZIMAGE") is True
+    if not compressed and str(cards.get("XTENSION", "IMAGE")).strip() != "IMAGE":
+        return ()
+    prefix = "ZNAXIS" if compressed else "NAXIS"
+    if cards.get(prefix, 0) != 2:
+        return ()
+    shape = _whole(cards, f"{prefix}2"), _whole(cards, f"{prefix}1")
+    return shape if all(shape) else ()
+
+
+def find_place(cards: Any, *, hdu: int, header_offset: int, offset: int, length: int) -> ImagePlace:
+    """Where the image of a header lies; the header must have one of two dimensions.
+
+    Parameters
+    ----------
+    cards : Cards or astropy Header
+        The header.
+    hdu, header_offset, offset, length : int
+        As in `ImagePlace`.
+    """
+    from astropy.io.fits import VerifyError
+
+    shape = image_shape(cards)
+    place = ImagePlace(hdu, header_offset, offset, length, 0, (shape[0], shape[1]))
+    try:
+        return ImagePlace(
+            hdu,
+            header_offset,
+            offset,
+            length,
+            shape=place.shape,
+            **_storage(cards, place.shape, length),
+        )
+    except (BadCardError, VerifyError) as error:
+        return ImagePlace(**{**vars(place), "fault": " ".join(str(error).split())})
+
+
+def _storage(cards: Any, shape: tuple[int, int], length: int) -> dict[str, Any]:
+    compressed = cards.get("ZIMAGE") is True
+    bitpix = cards.get("ZBITPIX" if compressed else "BITPIX")
+    if bitpix not in _BITPIX:
+        msg = f"{'ZBITPIX' if compressed else 'BITPIX'} is {bitpix!r}"
+        raise BadCardError(msg)
+    if not compressed and length < shape[0] * shape[1] * abs(bitpix) // 8:
+        msg = f"{length} bytes for {shape[1]} x {shape[0]} pixels"
+        raise BadCardError(msg)
+    found: dict[str, Any] = {
+        "bitpix": bitpix,
+        "zero": _real(cards, "BZERO", 0.0),
+        "scale": _real(cards, "BSCALE", 1.0),
+        "blank": _blank(cards, compressed) if bitpix > 0 else None,
+        "datasum": _datasum(cards),
+        "checksum": bool(str(cards.get("CHECKSUM") or "").strip()),
+    }
+    if compressed:
+        found |= {"compression": str(cards.get("ZCMPTYPE", "")).strip(), "tiles": _tiles(cards, shape)}
+    return found
+
+
+def _blank(cards: Any, compressed: bool) -> int | None:
+    value = cards.get("ZBLANK") if compressed else None
+    value = cards.get("BLANK") if value is None else value
+    if value is None:
+        return None
+    if not isinstance(value, int) or isinstance(value, bool):
+        msg = f"BLANK is {value!r}"
+        raise BadCardError(msg)
+    return value
+
+
+def _datasum(cards: Any) -> int | None:
+    text = str(cards.get("DATASUM") or "").strip()
+    if not text:
+        return None
+    if not text.isdigit() or int(text) >= 1 << 32:
+        msg = f"DATASUM is {text!r}"
+        raise BadCardError(msg)
+    return int(text)
+
+
+def _tiles(cards: Any, shape: tuple[int, int]) -> TileTable:
+    row_length, rows = _whole(cards, "NAXIS1"), _whole(cards, "NAXIS2")
+    tile = _whole(cards, "ZTILE2", 1), _whole(cards, "ZTILE1", shape[1])
+    if not all(tile):
+        msg = f"ZTILE1 = {tile[1]}, ZTILE2 = {tile[0]}"
+        raise BadCardError(msg)
+    tile = min(tile[0], shape[0]), min(tile[1], shape[1])
+    options = {}
+    for n in range(1, 100):
+        name = cards.get(f"ZNAME{n}")
+        if name is None:
+            break
+        options[str(name).strip()] = cards.get(f"ZVAL{n}")
+    columns = {}
+    offset = 0
+    for n in range(1, _whole(cards, "TFIELDS", most=999) + 1):
+        form = str(cards.get(f"TFORM{n}", "")).strip()
+        columns[str(cards.get(f"TTYPE{n}", "")).strip().upper()] = (form, offset)
+        offset += _field_bytes(form)
+    if offset > row_length:
+        msg = f"columns of {offset} bytes in rows of {row_length}"
+        raise BadCardError(msg)
+    block, size = options.get("BLOCKSIZE", 32), options.get("BYTEPIX", 4)
+    if not (isinstance(block, int) and isinstance(size, int) and 0 < block <= 1 << 16 and size in (1, 2, 4, 8)):
+        msg = f"BLOCKSIZE is {block!r}, BYTEPIX is {size!r}"
+        raise BadCardError(msg)
+    heap = _whole(cards, "THEAP", row_length * rows)
+    return TileTable(row_length, rows, heap, columns, tile, block, size)
+
+
+_FIELD = {"L": 1, "X": 1, "B": 1, "A": 1, "I": 2, "J": 4, "E": 4, "K": 8, "D": 8, "C": 8, "M": 16, "P": 8, "Q": 16}
+
+
+def _field_bytes(form: str) -> int:
+    digits = form[: len(form) - len(form.lstrip("0123456789"))]
+    kind = form[len(digits) : len(digits) + 1]
+    if kind not in _FIELD or len(digits) > 9:
+        msg = f"a table column of format {form!r}"
+        raise BadCardError(msg)
+    count = int(digits or 1)
+    return -(-count // 8) if kind == "X" else count * _FIELD[kind]
+
+
+def _whole(cards: Any, key: str, default: int | None = None, *, most: int = 1 << 62) -> int:
+    value = cards.get(key, default)
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= most:
+        msg = f"there is no card {key}" if value is None else f"{key} is {value!r}"
+        raise BadCardError(msg)
+    return value
+
+
+def _real(cards: Any, key: str, default: float) -> float:
+    value = cards.get(key)
+    if value is None:
+        return default
+    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+        msg = f"{key} is {value!r}"
+        raise BadCardError(msg)
+    return float(value)
