@@ -13,7 +13,7 @@ from flatnorm_xr.camera.headers import HduHeader
 from flatnorm_xr.camera.sections import Section, parse_section
 
 if TYPE_CHECKING:
-    from flatnorm_xr.camera.geometry import Amplifier
+    from flatnorm_xr.camera.amplifiers import Amplifier, Draft
     from flatnorm_xr.camera.profiles import Profile
 
 __all__ = ["UNKNOWN", "Affine", "Place", "map_of_sections", "places_in_mosaic", "to_trimmed"]
@@ -100,7 +100,7 @@ class _Box(NamedTuple):
 
 
 def places_in_mosaic(
-    hdus: Sequence[HduHeader], amplifiers: Sequence[Amplifier], shape: tuple[int, ...], profile: Profile, path: str
+    hdus: Sequence[HduHeader], amplifiers: Sequence[Draft], shape: tuple[int, ...], profile: Profile, path: str
 ) -> tuple[Place, list[tuple[Place, Affine | None]]]:
     """Find the places of a detector and of each of its amplifiers.
 
@@ -108,7 +108,7 @@ def places_in_mosaic(
     ----------
     hdus : sequence of HduHeader
         Those the detector is read from.
-    amplifiers : sequence of Amplifier
+    amplifiers : sequence of Draft
         Its amplifiers, with their sections in the trimmed image where these are known.
     shape : tuple of int
         Rows and columns of the trimmed image; empty when not known.
@@ -200,7 +200,7 @@ def _about(pixels: Affine, origin: Sequence[float]) -> Affine:
 
 
 def _divided(
-    section: Section, origin: tuple[float, float], amplifiers: Sequence[Amplifier], shape: tuple[int, ...]
+    section: Section, origin: tuple[float, float], amplifiers: Sequence[Draft], shape: tuple[int, ...]
 ) -> list[Affine] | None:
     """Map amplifiers into the detector's section of the mosaic, which may be reversed; None when not known."""
     maps = [one for one in map(to_trimmed, amplifiers) if one is not None]
