@@ -13,12 +13,15 @@ import numpy.typing as npt
 from flatnorm_xr.camera.geometry import Amplifier, Detector, FileDescription
 from flatnorm_xr.errors import CameraError, offenders
 from flatnorm_xr.measure.assemble import Level
-from flatnorm_xr.measure.frames import Pixels
+from flatnorm_xr.measure.frames import Frame
 from flatnorm_xr.measure.kernels import Statistics, clipped_statistics
+from flatnorm_xr.measure.parts import corrected_pixels
 
-__all__ = ["EdgeRatio", "check_places", "edge_ratios", "with_edges"]
+__all__ = ["EdgeRatio", "Pixels", "check_places", "edge_ratios", "with_edges"]
 
 Array = npt.NDArray[Any]
+Pixels = tuple[Array, npt.NDArray[np.bool_]]
+"""Corrected pixels of one amplifier and which of them are bad, (rows, columns) of its data section."""
 
 _NEAR, _FAR = 1.5, -0.5
 """Levels half a strip and one and a half strips away from a border, to the level at the border: a straight line."""
@@ -56,12 +59,11 @@ def check_places(files: Sequence[FileDescription]) -> None:
         raise CameraError(msg)
 
 
-def with_edges(
-    levels: Sequence[Level], pixels: Pixels, detector: Detector, *, width: int, options: Mapping[str, Any]
-) -> list[Level]:
+def with_edges(levels: Sequence[Level], frame: Frame, *, width: int, options: Mapping[str, Any]) -> list[Level]:
     """Add to the levels of a detector's amplifiers how they compare at their borders; see `edge_ratios`."""
     measured = {str(one.amplifier) for one in levels if one.quality == 0}
-    found = edge_ratios(pixels, detector, width=width, measured=measured, options=options)
+    pixels = [None if part is None else corrected_pixels(part) for part in frame.parts]
+    found = edge_ratios(pixels, frame.detector, width=width, measured=measured, options=options)
     edges = [found.get(str(one.amplifier)) for one in levels]
     return [
         one if edge is None else replace(one, edge_ratio=edge.ratio, edge_error=edge.error)
@@ -70,7 +72,7 @@ def with_edges(
 
 
 def edge_ratios(
-    pixels: Pixels,
+    pixels: Sequence[Pixels | None],
     detector: Detector,
     *,
     width: int,
@@ -87,8 +89,9 @@ def edge_ratios(
 
     Parameters
     ----------
-    pixels : Pixels
-        Of one exposure.
+    pixels : sequence of (values, bad)
+        Corrected pixels of each amplifier in one exposure, and which are bad, both (rows, columns) of its data section;
+        None where it could not be read.
     detector : Detector
         Its amplifiers need places in the trimmed image.
     width : int
@@ -112,8 +115,9 @@ def edge_ratios(
     amplifiers = detector.amplifiers
     steps: list[tuple[int, int, float, float]] = []
     for border in _borders(amplifiers):
-        if all(amplifiers[k].name in measured for k in (border.first, border.second)):
-            sides = [_side(pixels, amplifiers[k], k, border, width) for k in (border.first, border.second)]
+        both = [(k, pixels[k]) for k in (border.first, border.second) if amplifiers[k].name in measured]
+        sides = [_side(image, amplifiers[k], k, border, width) for k, image in both if image is not None]
+        if len(sides) == 2:
             step = _step(sides, options)
             if step is not None:
                 steps.append((border.first, border.second, *step))
@@ -150,15 +154,14 @@ def _side(
     across = place[border.axis].stop - place[border.axis].start
     width = min(width, across // 2)
 
-    def cut(buffer: Array) -> Array:
-        image = buffer[pixels.slices[number]].reshape(amplifier.data.shape)
+    def cut(image: Array) -> Array:
         image = image[:: -1 if flips[0] else 1, :: -1 if flips[1] else 1]
         image = image.T if border.axis == 0 else image
         image = image[part, :: -1 if number == border.first else 1]
         return image[:, : 2 * width]
 
-    values = cut(pixels.values)
-    return values, cut(pixels.bad) | ~np.isfinite(values), width
+    values, bad = map(cut, pixels)
+    return values, bad | ~np.isfinite(values), width
 
 
 def _step(

@@ -5,11 +5,10 @@ from __future__ import annotations
 import datetime
 import hashlib
 import os
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flatnorm_xr.camera.geometry import Detector, FileDescription
 from flatnorm_xr.camera.profiles import Profile
@@ -17,7 +16,11 @@ from flatnorm_xr.flags import Flag
 from flatnorm_xr.measure.assemble import FileLevels, Level
 from flatnorm_xr.measure.reference import Reference
 
-__all__ = ["Reduction", "measure_file"]
+if TYPE_CHECKING:
+    from flatnorm_xr.measure.clipping import Statistics
+    from flatnorm_xr.measure.frames import ReadWords
+
+__all__ = ["Reduction", "file_time", "measure_file", "unreadable_file"]
 
 SATURATED_FRACTION = 0.01
 """Share of saturated pixels above which a level is flagged."""
@@ -37,87 +40,101 @@ class Reduction:
     edge_strips: int = 0
     checksum: bool = False
 
+    @property
+    def clipping(self) -> dict[str, Any]:
+        """Keywords of the statistics."""
+        return {"statistic": self.statistic, "clip": self.clip, "iterations": self.iterations}
 
-def measure_file(file: FileDescription, *, reduction: Reduction) -> FileLevels:
+
+def measure_file(file: FileDescription, *, setting: Reduction) -> FileLevels:
     """Measure one file: every detector as a whole, and its amplifiers.
 
     Parameters
     ----------
     file : FileDescription
         From its headers.
-    reduction : Reduction
+    setting : Reduction
         What to do with the pixels.
 
     Returns
     -------
     FileLevels
-        Scalars only.
+        Scalars only. What cannot be read is flagged UNREADABLE; so is all that is left of a file that cannot be opened,
+        or was changed since its headers were read.
     """
-    from astropy.io import fits
-
-    from flatnorm_xr.measure.frames import open_images
+    from flatnorm_xr.measure.words import Unreadable, open_words
 
     levels: list[Level] = []
-    with warnings.catch_warnings():
-        # That the file ends early is known from its headers, and becomes a flag.
-        warnings.filterwarnings("ignore", message=".*truncated")
-        try:
-            with fits.open(file.path, memmap=False, lazy_load_hdus=True) as hdus:
-                images = open_images(hdus)
-                for detector in file.detectors:
-                    levels.extend(_measure_detector(images, detector, file, reduction))
-        except OSError:
-            # The file was readable a moment ago; what is left of it is unreadable.
-            done = {level.detector for level in levels}
-            levels.extend(level for d in file.detectors if d.id not in done for level in _unreadable(d, file.profile))
-    return FileLevels(file, tuple(levels), _provenance(file, reduction.checksum))
+    try:
+        with open_words(file) as words:
+            for detector in file.detectors:
+                levels.extend(_measure_detector(words, detector, file, setting))
+                words.release()
+    except Unreadable:
+        done = {level.detector for level in levels}
+        levels.extend(level for d in file.detectors if d.id not in done for level in _unreadable(d, file.profile))
+    return FileLevels(file, tuple(levels), _provenance(file, setting.checksum))
 
 
 def _measure_detector(
-    images: Callable[[int], Any], detector: Detector, file: FileDescription, reduction: Reduction
+    words: ReadWords, detector: Detector, file: FileDescription, setting: Reduction
 ) -> Iterator[Level]:
     from flatnorm_xr.measure.frames import read_detector
-    from flatnorm_xr.measure.kernels import clipped_statistics
+    from flatnorm_xr.measure.parts import measure_parts
 
-    pixels = read_detector(
-        images,
+    frame = read_detector(
+        words,
         detector,
         profile=file.profile,
         path=file.path,
-        bias=reduction.bias,
-        mask=reduction.mask,
-        saturation=reduction.saturation,
-        border=reduction.border,
+        bias=setting.bias,
+        mask=setting.mask,
+        saturation=setting.saturation,
+        border=setting.border,
     )
+    read = [part for part in frame.parts if part is not None]
+    whole = len(read) == len(frame.parts)
+    measured = measure_parts(read, whole=whole, **setting.clipping)
+    size = sum(part.words.size for part in read)
+    if whole:
+        yield _level(detector.id, None, measured.whole, sum(measured.saturated), size)
+    else:
+        yield Level(detector.id, None, quality=Flag.UNREADABLE)
+    if not file.profile.has_amplifiers:
+        return
+    found = iter(zip(read, measured.parts, measured.saturated, strict=True))
+    levels = []
+    for amplifier, part in zip(detector.amplifiers, frame.parts, strict=True):
+        if part is None:
+            levels.append(Level(detector.id, amplifier.name, quality=Flag.UNREADABLE))
+        else:
+            part, statistics, saturated = next(found)
+            levels.append(_level(detector.id, amplifier.name, statistics, saturated, part.words.size))
+    if setting.edge_strips:
+        from flatnorm_xr.measure.edges import with_edges
 
-    def level(amplifier: str | None, part: slice, saturated: int, readable: bool) -> Level:
-        if not readable:
-            return Level(detector.id, amplifier, quality=Flag.UNREADABLE)
-        values, bad = pixels.values[part], pixels.bad[part]
-        found = clipped_statistics(
-            values, bad, statistic=reduction.statistic, clip=reduction.clip, iterations=reduction.iterations
-        )
-        quality = 0
-        if found.counts == 0:
-            quality |= Flag.ALL_MASKED
-        elif found.level <= 0:
-            quality |= Flag.NON_POSITIVE
-        elif found.level == float("inf"):
-            quality |= Flag.NON_FINITE
-        if saturated > SATURATED_FRACTION * values.size:
-            quality |= Flag.SATURATED
-        return Level(detector.id, amplifier, found.level, found.sigma, found.counts, quality)
+        levels = with_edges(levels, frame, width=setting.edge_strips, options=setting.clipping)
+    yield from levels
 
-    yield level(None, slice(None), sum(pixels.saturated), all(pixels.readable))
-    if file.profile.has_amplifiers:
-        parts = zip(detector.amplifiers, pixels.slices, pixels.saturated, pixels.readable, strict=True)
-        levels = [level(amplifier.name, part, count, whole) for amplifier, part, count, whole in parts]
-        if reduction.edge_strips:
-            from flatnorm_xr.measure.edges import with_edges
 
-            options = {name: getattr(reduction, name) for name in ("statistic", "clip", "iterations")}
-            levels = with_edges(levels, pixels, detector, width=reduction.edge_strips, options=options)
-        yield from levels
+def _level(detector: int | str, amplifier: str | None, found: Statistics, saturated: int, size: int) -> Level:
+    """Give a level its flags."""
+    quality = 0
+    if found.counts == 0:
+        quality |= Flag.ALL_MASKED
+    elif found.level <= 0:
+        quality |= Flag.NON_POSITIVE
+    elif found.level == float("inf"):
+        quality |= Flag.NON_FINITE
+    if saturated > SATURATED_FRACTION * size:
+        quality |= Flag.SATURATED
+    return Level(detector, amplifier, found.level, found.sigma, found.counts, quality)
+
+
+def unreadable_file(file: FileDescription, reason: str) -> FileLevels:
+    """Levels of a file of which nothing could be read: holes, with a reason."""
+    levels = tuple(level for detector in file.detectors for level in _unreadable(detector, file.profile))
+    return FileLevels(replace(file, damage=reason), levels, _provenance(file, False))
 
 
 def _unreadable(detector: Detector, profile: Profile) -> Iterator[Level]:
@@ -133,7 +150,7 @@ def _provenance(file: FileDescription, checksum: bool) -> dict[str, Any]:
     entry: dict[str, Any] = {
         "name": Path(path).name,
         "size": stat.st_size,
-        "mtime": datetime.datetime.fromtimestamp(stat.st_mtime, datetime.UTC).isoformat(timespec="seconds"),
+        "mtime": file_time(stat),
     }
     if file.datasums:
         entry["DATASUM"] = _add_checksums(file.datasums)
@@ -149,3 +166,8 @@ def _add_checksums(sums: Sequence[int]) -> int:
     while total >> 32:
         total = (total & 0xFFFFFFFF) + (total >> 32)
     return total
+
+
+def file_time(stat: os.stat_result) -> str:
+    """Time of the last change of a file, to the second, as ``inputs`` has it."""
+    return datetime.datetime.fromtimestamp(stat.st_mtime, datetime.UTC).isoformat(timespec="seconds")

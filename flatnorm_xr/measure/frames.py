@@ -1,11 +1,11 @@
-"""One detector of one file: raw pixels to corrected pixels, with what is bad masked."""
+"""One detector of one file: the words of its amplifiers, and what turns them into corrected pixels."""
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from math import inf
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,63 +14,38 @@ from flatnorm_xr.camera.geometry import Amplifier, Detector
 from flatnorm_xr.camera.profiles import Profile
 from flatnorm_xr.errors import CameraError, offenders
 from flatnorm_xr.measure.overscan import overscan_level
+from flatnorm_xr.measure.parts import Part
 from flatnorm_xr.measure.reference import Reference
 
-__all__ = ["Pixels", "open_images", "read_detector"]
+if TYPE_CHECKING:
+    from flatnorm_xr.measure.words import RawImage
+
+__all__ = ["Frame", "ReadWords", "read_detector"]
 
 Array = npt.NDArray[Any]
-Images = Callable[[int], Array | None]
+
+ReadWords = Callable[[int], "RawImage"]
+"""Gives the words of an HDU by its number; raises `Unreadable`."""
 
 
 @dataclass(frozen=True)
-class Pixels:
-    """Corrected pixels of one detector.
+class Frame:
+    """Amplifiers of one detector in one file.
 
     Attributes
     ----------
-    values : array of float32 or float64, 1-D, contiguous
-        All amplifiers one after the other, each in the raw image's order of rows. In adu, or electron when the profile
-        applies the gain. NaN where a pixel had no value.
-    bad : array of bool, same shape
-        Saturated, in the border, or in the bad-pixel mask.
-    slices : tuple of slice
-        Where each amplifier is; empty where it could not be read.
-    saturated : tuple of int
-        Number of saturated pixels of each amplifier.
-    readable : tuple of bool
-        Whether the amplifier's pixels could be read.
+    detector : Detector
+        Its amplifiers, in the order of ``parts``.
+    parts : tuple of Part or None
+        Words of each amplifier's data section, and what is to be done to them; None where it cannot be read.
     """
 
-    values: Array
-    bad: npt.NDArray[np.bool_]
-    slices: tuple[slice, ...]
-    saturated: tuple[int, ...]
-    readable: tuple[bool, ...]
-
-
-def open_images(hdus: Any) -> Images:
-    """Make a reader of the images of an open astropy HDUList: HDU number to physical values.
-
-    BSCALE, BZERO, unsigned integers and tile compression are astropy's to undo. An image that cannot be read is None.
-    """
-    read: dict[int, Array | None] = {}
-
-    def image(index: int) -> Array | None:
-        if index not in read:
-            read.clear()
-            try:
-                read[index] = hdus[index].data
-            except Exception:  # decompressors and short reads raise anything; which does not matter here
-                read[index] = None
-            else:
-                del hdus[index].data  # or astropy keeps every image until the file is closed
-        return read[index]
-
-    return image
+    detector: Detector
+    parts: tuple[Part | None, ...]
 
 
 def read_detector(
-    images: Images,
+    words: ReadWords,
     detector: Detector,
     *,
     profile: Profile,
@@ -79,13 +54,13 @@ def read_detector(
     mask: Reference | None = None,
     saturation: float | None = None,
     border: int = 0,
-) -> Pixels:
-    """Overscan, trim, bias, gain, saturation, border and bad pixels of one detector, in that order.
+) -> Frame:
+    """Find words, overscan, bias, gain, saturation and bad pixels of the amplifiers of one detector.
 
     Parameters
     ----------
-    images : callable
-        From `open_images`; None where an HDU cannot be read.
+    words : callable
+        From `flatnorm_xr.measure.words.open_words`.
     detector : Detector
         Its sections, from the header.
     profile : Profile
@@ -101,7 +76,7 @@ def read_detector(
 
     Returns
     -------
-    Pixels
+    Frame
 
     Raises
     ------
@@ -110,46 +85,59 @@ def read_detector(
         amplifiers' places are not known, a bias or mask whose shape does not fit.
     """
     _check_gains(detector, profile, path)
-    sources = [images(amplifier.hdu) for amplifier in detector.amplifiers]
-    readable = tuple(
-        image is not None and image.shape == detector.shapes[amplifier.hdu]
-        for image, amplifier in zip(sources, detector.amplifiers, strict=True)
-    )
-    sizes = [int(np.prod(a.data.shape)) if ok else 0 for a, ok in zip(detector.amplifiers, readable, strict=True)]
-    ends = np.cumsum([0, *sizes]).tolist()
-    slices = tuple(slice(a, b) for a, b in itertools.pairwise(ends))
-    kinds = [image.dtype for image, ok in zip(sources, readable, strict=True) if ok and image is not None]
-    values = np.empty(ends[-1], dtype=_buffer_type(kinds))
-    bad = np.zeros(ends[-1], dtype=np.bool_)
-    saturated = [0] * len(sizes)
+    read = _kept_words(words, detector)
     offsets = list(bias.images(detector, profile)) if bias is not None else []
     flags = list(mask.images(detector, profile)) if mask is not None else []
-    for i, (amplifier, image) in enumerate(zip(detector.amplifiers, sources, strict=True)):
-        if not readable[i] or image is None:
+    parts: list[Part | None] = []
+    for i, amplifier in enumerate(detector.amplifiers):
+        raw = read[amplifier.hdu]
+        overscan = raw if amplifier.overscan_hdu is None else read[amplifier.overscan_hdu]
+        if raw is None or overscan is None:
+            parts.append(None)
             continue
-        pixels, wrong = (buffer[slices[i]].reshape(amplifier.data.shape) for buffer in (values, bad))
-        raw = image[amplifier.data.slices]
-        np.copyto(pixels, raw, casting="unsafe")
-        pixels -= _overscan(image, amplifier, profile, path).astype(pixels.dtype)
-        if offsets:
-            pixels -= offsets[i].astype(pixels.dtype)
-        if profile.apply_gain:
-            pixels *= amplifier.gain
         limit = amplifier.saturation if saturation is None else saturation
-        np.greater_equal(raw, limit, out=wrong)
-        saturated[i] = int(np.count_nonzero(wrong))
+        bad = np.zeros(amplifier.data.shape, dtype=np.bool_)
         if flags:
-            wrong |= flags[i] != 0
-        _mask_border(wrong, amplifier, detector, max(border, profile.border), path)
-    return Pixels(values, bad, slices, tuple(saturated), readable)
+            bad |= flags[i] != 0
+        _mask_border(bad, amplifier, detector, max(border, profile.border), path)
+        parts.append(
+            Part(
+                words=raw.words[amplifier.data.slices],
+                zero=raw.zero,
+                scale=raw.scale,
+                blank=raw.blank,
+                offset=_offset(overscan, amplifier, profile, path),
+                bias=offsets[i] if offsets else None,
+                gain=amplifier.gain if profile.apply_gain else 1.0,
+                limit=limit if limit == limit else inf,
+                bad=bad if bad.any() else None,
+            )
+        )
+    return Frame(detector, tuple(parts))
 
 
-def _buffer_type(kinds: list[np.dtype[Any]]) -> np.dtype[Any]:
-    """float32 holds 8- and 16-bit integers exactly; wider ones need float64."""
-    narrow = all(
-        (kind.kind in "iu" and kind.itemsize <= 2) or (kind.kind == "f" and kind.itemsize <= 4) for kind in kinds
-    )
-    return np.dtype(np.float32 if narrow else np.float64)
+def _kept_words(words: ReadWords, detector: Detector) -> dict[int, RawImage | None]:
+    """Words of all HDUs of a detector; None where an HDU cannot be read, or has another shape than its header said."""
+    from flatnorm_xr.camera.file_bytes import Unreadable
+
+    wanted = dict.fromkeys(a.hdu for a in detector.amplifiers)
+    wanted |= dict.fromkeys(a.overscan_hdu for a in detector.amplifiers if a.overscan_hdu is not None)
+    read: dict[int, RawImage | None] = {}
+    for hdu in wanted:
+        try:
+            read[hdu] = words(hdu)
+        except Unreadable:
+            read[hdu] = None
+    return read
+
+
+def _offset(raw: RawImage, amplifier: Amplifier, profile: Profile, path: str) -> Array | None:
+    """Overscan in adu, of each row or of all; None where nothing is subtracted."""
+    if profile.overscan == "none" or amplifier.overscan is None:
+        return None
+    hdu = amplifier.hdu if amplifier.overscan_hdu is None else amplifier.overscan_hdu
+    level = overscan_level(raw.words, amplifier, kind=profile.overscan, where=f"{path}[{hdu}]", blank=raw.blank)
+    return raw.zero + raw.scale * level[:, 0]
 
 
 def _check_gains(detector: Detector, profile: Profile, path: str) -> None:
@@ -160,10 +148,6 @@ def _check_gains(detector: Detector, profile: Profile, path: str) -> None:
             f"{offenders(unknown)}; write the gains into the profile, or set apply_gain: false"
         )
         raise CameraError(msg)
-
-
-def _overscan(image: Array, amplifier: Amplifier, profile: Profile, path: str) -> Array:
-    return overscan_level(image, amplifier, kind=profile.overscan, where=f"{path}[{amplifier.hdu}]")
 
 
 def _mask_border(

@@ -6,7 +6,9 @@ import datetime
 import json
 import numbers
 import os
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import xarray as xr
@@ -17,12 +19,17 @@ from flatnorm_xr.camera.profiles import Profile, load_profile
 from flatnorm_xr.errors import FlatnormError, ReadError, offenders, warn
 from flatnorm_xr.flags import Flag
 from flatnorm_xr.measure.assemble import FileLevels, assemble
-from flatnorm_xr.measure.file_levels import Reduction, measure_file
+from flatnorm_xr.measure.file_levels import Reduction, measure_file, unreadable_file
 from flatnorm_xr.measure.reference import load_reference
+from flatnorm_xr.measure.resume import check_same_way, levels_by_file, unchanged
 from flatnorm_xr.measure.survey import survey
+from flatnorm_xr.measure.workers import Client, check_client, default_threads, each_done
 from flatnorm_xr.progress import counted
 
 __all__ = ["measure"]
+
+_BETWEEN_PARTIALS = 60.0
+"""Seconds between one call of ``partial`` and the next."""
 
 _CONFIGURATION = ("statistic", "clip", "iterations", "saturation", "border", "edge_strips")
 
@@ -41,6 +48,10 @@ def measure(
     edge_strips: int = 0,
     checksum: bool = False,
     strict: bool = False,
+    client: Client | None = None,
+    threads: int | None = None,
+    resume: xr.Dataset | None = None,
+    partial: Callable[[xr.Dataset], object] | None = None,
     progress: bool = True,
 ) -> xr.Dataset:
     """Measure the level of every amplifier and detector in every exposure.
@@ -76,6 +87,19 @@ def measure(
         Also record the sha256 of every file.
     strict : bool
         Make an error of what is otherwise a warning and a hole: files and images that cannot be read.
+    client : distributed.Client, optional
+        The workers of its dask cluster do the work, a file at a time; they need to see the files under the same paths.
+        The active client of this process when not given; without one, threads of this process. Whoever does it, the
+        numbers are the same. A worker that dies is dask's to replace.
+    threads : int, optional
+        Number of files in flight at once, without a client: it bounds the memory. The number of cores, at most 8, when
+        not given.
+    resume : Dataset, optional
+        Levels that an earlier call with the same keywords gave. Files that it has, and that have the same size and
+        time since, are not read again, unless something in them could not be read; what it has of other files is kept.
+    partial : callable, optional
+        Called about once a minute, and when an error or an interruption ends the work early, with the levels of what
+        has been measured so far: save them, and pass them to ``resume``.
     progress : bool
         Show how far it is: a bar on a terminal, elsewhere a few lines on standard error if it takes long.
 
@@ -103,9 +127,21 @@ def measure(
         Files or images that cannot be read, or that no profile recognises; absent overscan (nothing subtracted), time
         (NaT) or position; no level at all.
     """
-    _check(statistic, clip, iterations, saturation, {"border": border, "edge_strips": edge_strips})
+    _check(statistic, clip, iterations, saturation, {"border": border, "edge_strips": edge_strips}, threads)
+    client = check_client(client)
     profile = None if camera is None else load_profile(str(camera) if isinstance(camera, os.PathLike) else camera)
-    files = survey(find_files(paths, caller="measure"), profile, strict=strict, progress=progress)
+    found = find_files(paths, caller="measure")
+    before = [] if resume is None else _kept(levels_by_file(resume, profile), found)
+    known = {one.file.path for one in before}
+    if before and profile is None:
+        profile = before[0].file.profile
+    files = survey(
+        [path for path in found if path not in known],
+        profile,
+        before=[one.file for one in before],
+        strict=strict,
+        progress=progress,
+    )
     if edge_strips:
         from flatnorm_xr.measure.edges import check_places
 
@@ -122,24 +158,76 @@ def measure(
         edge_strips=int(edge_strips),
         checksum=checksum,
     )
-    with counted(files, "measure", wanted=progress) as each:
-        levels = [measure_file(file, reduction=reduction) for file in each]
-    _report_holes(levels, strict)
     configuration = {
-        "camera": files[0].profile.name,
+        "camera": (files or [one.file for one in before])[0].profile.name,
         **{name: getattr(reduction, name) for name in _CONFIGURATION},
         "bias": _name_of(bias),
         "mask": _name_of(mask),
         "checksum": checksum,
         "strict": strict,
     }
-    ds = assemble(levels, attrs=_attributes(files, levels, configuration), edges=edge_strips > 0)
+    if resume is not None:
+        check_same_way(resume, configuration)
+
+    def together(measured: Sequence[FileLevels]) -> xr.Dataset:
+        levels = [*before, *measured]
+        return assemble(levels, attrs=_attributes(levels, configuration), edges=edge_strips > 0)
+
+    how = {"client": client, "threads": default_threads() if threads is None else int(threads)}
+    levels = _measure_all(
+        files, reduction, how, None if partial is None else lambda some: partial(together(some)), progress
+    )
+    _report_holes(levels, strict)
+    ds = together(levels)
     _warn_of_nothing(ds)
     return ds
 
 
+def _kept(earlier: Mapping[str, FileLevels], paths: Sequence[str]) -> list[FileLevels]:
+    """Choose what need not be measured again: files that are not asked for, or are as they were."""
+    asked = {os.path.realpath(path): path for path in paths}
+    kept = []
+    for path, one in earlier.items():
+        again = asked.get(os.path.realpath(path))
+        if again is None:
+            kept.append(one)
+        elif unchanged(one):
+            kept.append(replace(one, file=replace(one.file, path=again)))
+    return kept
+
+
+def _measure_all(
+    files: Sequence[FileDescription],
+    reduction: Reduction,
+    how: Mapping[str, Any],
+    partial: Callable[[Sequence[FileLevels]], object] | None,
+    progress: bool,
+) -> list[FileLevels]:
+    """Levels of all files, in their order, whichever is done first."""
+    done: dict[int, FileLevels] = {}
+    last = time.monotonic()
+    try:
+        with counted(files, "measure", wanted=progress) as each:
+            results = each_done(measure_file, files, setting=reduction, lost=unreadable_file, **how)
+            for _, (number, levels) in zip(each, results, strict=True):
+                done[number] = levels
+                if partial is not None and time.monotonic() - last > _BETWEEN_PARTIALS and len(done) < len(files):
+                    partial([done[i] for i in sorted(done)])
+                    last = time.monotonic()
+    except BaseException:
+        if partial is not None and done:
+            partial([done[i] for i in sorted(done)])
+        raise
+    return [done[i] for i in sorted(done)]
+
+
 def _check(
-    statistic: str, clip: float, iterations: int, saturation: float | None, widths: Mapping[str, object]
+    statistic: str,
+    clip: float,
+    iterations: int,
+    saturation: float | None,
+    widths: Mapping[str, object],
+    threads: int | None,
 ) -> None:
     """Refuse wrong keywords before any file is opened."""
     import numpy as np
@@ -156,6 +244,9 @@ def _check(
         if not isinstance(pixels, numbers.Integral) or isinstance(pixels, bool) or pixels < 0:
             msg = f"measure: {name} must be a number of pixels, 0 or more, not {pixels!r}"
             raise FlatnormError(msg)
+    if threads is not None and (not isinstance(threads, numbers.Integral) or isinstance(threads, bool) or threads < 1):
+        msg = f"measure: threads must be a number of files in flight, 1 or more, not {threads!r}"
+        raise FlatnormError(msg)
 
 
 def _report_holes(levels: Sequence[FileLevels], strict: bool) -> None:
@@ -195,17 +286,15 @@ def _name_of(given: Any) -> Any:
     return type(given).__name__
 
 
-def _attributes(
-    files: Sequence[FileDescription], levels: Sequence[FileLevels], configuration: dict[str, Any]
-) -> dict[str, Any]:
+def _attributes(levels: Sequence[FileLevels], configuration: dict[str, Any]) -> dict[str, Any]:
     from flatnorm_xr import __version__
 
     camera, statistic = configuration["camera"], configuration["statistic"]
-    exposures = {file.exposure.id for file in files}
+    exposures = {one.file.exposure.id for one in levels}
     now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     return {
         "title": f"Flat levels of {camera}: {len(exposures)} exposures",
-        "history": f"{now} flatnorm-xr {__version__} measure: {len(files)} files of {camera}, {statistic}",
+        "history": f"{now} flatnorm-xr {__version__} measure: {len(levels)} files of {camera}, {statistic}",
         "source": f"FITS files of {camera}, statistic {statistic}",
         "camera": camera,
         "inputs": json.dumps([one.provenance for one in levels]),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,6 @@ import numpy.typing as npt
 
 from flatnorm_xr.camera.geometry import Amplifier
 from flatnorm_xr.camera.sections import Section
-from flatnorm_xr.compiled import compiled
 from flatnorm_xr.errors import CameraError
 
 __all__ = ["overscan_level"]
@@ -45,9 +43,11 @@ def overscan_level(
     """
     if kind == "none" or amplifier.overscan is None:
         return np.zeros((1, 1))
+    from flatnorm_xr.measure.row_medians import row_medians
+
     rows, columns = amplifier.overscan.slices
     if kind == "constant":
-        return _row_medians(image[rows, columns].reshape(1, -1), blank)[:, np.newaxis]
+        return row_medians(image[rows, columns].reshape(1, -1), blank)[:, np.newaxis]
     if amplifier.overscan_hdu is None:
         rows = _rows_beside(amplifier.data, amplifier.overscan, amplifier.name, where)
     elif rows.stop - rows.start != amplifier.data.shape[0]:
@@ -56,7 +56,7 @@ def overscan_level(
             f"and the data section {amplifier.data} {amplifier.data.shape[0]}; set overscan: constant in the profile"
         )
         raise CameraError(msg)
-    return _row_medians(image[rows, columns], blank)[:, np.newaxis]
+    return row_medians(image[rows, columns], blank)[:, np.newaxis]
 
 
 def _rows_beside(data: Section, overscan: Section, amplifier: str, where: str) -> slice:
@@ -68,57 +68,3 @@ def _rows_beside(data: Section, overscan: Section, amplifier: str, where: str) -
         )
         raise CameraError(msg)
     return wanted
-
-
-def _row_medians(values: Array, blank: int | None) -> npt.NDArray[np.float64]:
-    """Median of each row, of the mean of both middle values where their number is even; NaN without a value."""
-    narrow = values.dtype.kind in "iu" and np.can_cast(values.dtype, np.int32)
-    if narrow and values.size and (blank is None or not (values == blank).any()):
-        medians = np.empty(len(values))
-        _integer_medians(np.ascontiguousarray(values, dtype=np.int32), medians)
-        return medians
-    numbers = values.astype(np.float64)
-    if values.dtype.kind in "iu" and blank is not None:
-        numbers[values == blank] = np.nan
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="All-NaN slice", category=RuntimeWarning)
-        return np.asarray(np.nanmedian(numbers, axis=1))
-
-
-@compiled()
-def _integer_medians(values: Array, medians: Array) -> None:
-    """Halve the range of each row until the middle value is left: counting is quicker than sorting."""
-    half = (values.shape[1] - 1) // 2
-    even = values.shape[1] % 2 == 0
-    for row in range(values.shape[0]):
-        line = values[row]
-        low, high = np.int64(line[0]), np.int64(line[0])
-        for i in range(line.size):
-            low, high = min(low, line[i]), max(high, line[i])
-        while low < high:
-            middle = (low + high) // 2
-            if _number_upto(line, middle) > half:
-                high = middle
-            else:
-                low = middle + 1
-        above = low
-        if even and _number_upto(line, low) == half + 1:
-            above = _least_above(line, low)
-        medians[row] = low + (above - low) / 2
-
-
-@compiled()
-def _number_upto(line: Array, limit: int) -> int:
-    bound, number = np.int32(limit), np.int32(0)
-    for i in range(line.size):
-        number = np.int32(number + (line[i] <= bound))
-    return number
-
-
-@compiled()
-def _least_above(line: Array, limit: int) -> int:
-    least = np.int64(2147483647)
-    for i in range(line.size):
-        if line[i] > limit and line[i] < least:
-            least = np.int64(line[i])
-    return least

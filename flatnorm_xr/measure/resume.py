@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,8 +18,9 @@ from flatnorm_xr.camera.sections import Section
 from flatnorm_xr.errors import FlatnormError, offenders
 from flatnorm_xr.flags import Flag
 from flatnorm_xr.measure.assemble import FileLevels, Level
+from flatnorm_xr.measure.file_levels import file_time
 
-__all__ = ["check_same_way", "file_time", "levels_by_file", "unchanged"]
+__all__ = ["check_same_way", "levels_by_file", "unchanged"]
 
 _NO_MATTER = ("strict", "checksum", "verify_checksum")
 """Keywords that change no level."""
@@ -123,25 +123,20 @@ class _Table:
     def detector(self, i: int, j: int) -> Detector:
         """Describe a detector by its coordinates, and those of its amplifiers that an exposure has."""
         present = [k for k in range(len(self._amplifiers)) if not int(self._cells[3][i, k, j]) & _ABSENT]
-        members = [
-            Amplifier(
-                self._amplifiers[k] if self._amplifiers else "",
-                0,
-                _NOWHERE,
-                None,
-                None,
-                **{name: self._number(name, i, k) for name in ("gain", "read_noise")},
-                **{name: self._number(f"amplifier_{name}", i, k) for name in _PLACE},
-            )
-            for k in present or ([] if self._amplifiers else [0])
-        ]
-        texts = {name: self._text(f"detector_{name}", i) for name in ("name", "type")}
+        members = []
+        for k in present if self._amplifiers else [0]:
+            known: dict[str, Any] = {name: self._number(name, i, k) for name in ("gain", "read_noise")}
+            known |= {name: self._number(f"amplifier_{name}", i, k) for name in _PLACE}
+            name = self._amplifiers[k] if self._amplifiers else ""
+            members.append(Amplifier(name, 0, _NOWHERE, None, None, **known))
+        place: dict[str, Any] = {name: self._number(name, i, 0) for name in _PLACE}
         return Detector(
             id=self._labels["detector"][i].item(),
+            name=self._text("detector_name", i),
+            type=self._text("detector_type", i),
             amplifiers=tuple(members),
             shapes={},
-            **texts,
-            **{name: self._number(name, i, 0) for name in _PLACE},
+            **place,
         )
 
     def _text(self, name: str, i: int) -> str:
@@ -175,11 +170,6 @@ def _is_same(path: str, entry: Mapping[str, Any]) -> bool:
     return entry.get("size") == stat.st_size and entry.get("mtime") == file_time(stat)
 
 
-def file_time(stat: os.stat_result) -> str:
-    """Time of the last change of a file, to the second, as ``inputs`` has it."""
-    return datetime.datetime.fromtimestamp(stat.st_mtime, datetime.UTC).isoformat(timespec="seconds")
-
-
 def check_same_way(ds: xr.Dataset, configuration: Mapping[str, Any]) -> None:
     """Refuse to put levels together that were measured in different ways.
 
@@ -193,7 +183,7 @@ def check_same_way(ds: xr.Dataset, configuration: Mapping[str, Any]) -> None:
     differ = [
         f"{name}={before.get(name)!r} (now {configuration.get(name)!r})"
         for name in names
-        if name not in _NO_MATTER and before.get(name) != configuration.get(name)
+        if name not in _NO_MATTER and (before.get(name) or None) != (configuration.get(name) or None)
     ]
     if differ:
         msg = f"measure: resume holds levels measured with {offenders(differ)}; measure with the same, or anew"

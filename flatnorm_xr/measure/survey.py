@@ -19,7 +19,14 @@ _ONE_EXPOSURE = datetime.timedelta(minutes=10)
 """Files whose times are farther apart are not of one exposure."""
 
 
-def survey(paths: Sequence[str], given: Profile | None, *, strict: bool, progress: bool) -> list[FileDescription]:
+def survey(
+    paths: Sequence[str],
+    given: Profile | None,
+    *,
+    before: Sequence[FileDescription] = (),
+    strict: bool,
+    progress: bool,
+) -> list[FileDescription]:
     """Describe all files from their headers, and check that they go together.
 
     Parameters
@@ -28,6 +35,8 @@ def survey(paths: Sequence[str], given: Profile | None, *, strict: bool, progres
         The files.
     given : Profile or None
         The camera; recognised from the headers when None.
+    before : sequence of FileDescription
+        Files measured before, which these must go together with.
     strict : bool
         Whether a file whose headers cannot be read is an error; else it is left out with a warning.
     progress : bool
@@ -51,9 +60,9 @@ def survey(paths: Sequence[str], given: Profile | None, *, strict: bool, progres
     FlatnormWarning
         Files that cannot be read, or that no profile recognises; absent overscan, time or position.
     """
-    files = _describe_all(paths, given, strict, progress)
-    _check_exposures(files)
-    _check_duplicates(files)
+    files = _describe_all(paths, given, strict, progress) if paths else []
+    _check_exposures([*before, *files])
+    _check_duplicates([*before, *files])
     _warn_of_absences(files)
     return files
 

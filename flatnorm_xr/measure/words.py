@@ -29,7 +29,7 @@ class RawImage:
     ----------
     words : array (rows, columns)
         uint8, int16, int32, int64, float32 or float64, big-endian as in the file or native. Not to be written to, and
-        valid until the next image is read: they may lie in a buffer that is used again.
+        valid until `Words.release`: they may lie in a buffer that is used again.
     zero, scale : float
         value = zero + scale * word.
     blank : int or None
@@ -64,7 +64,13 @@ class Words:
     def __init__(self, source: FileBytes, images: Mapping[int, ImagePlace]) -> None:
         self._source = source
         self._images = images
-        self._stored = np.empty(0, np.uint8)
+        self._free: list[npt.NDArray[np.uint8]] = []
+        self._taken: list[npt.NDArray[np.uint8]] = []
+
+    def release(self) -> None:
+        """Say that the images read so far are done with: their memory is used again."""
+        self._free += self._taken
+        self._taken.clear()
 
     def __call__(self, hdu: int) -> RawImage:
         """Read one image.
@@ -113,20 +119,28 @@ class Words:
         return self._source.read(place.header_offset, place.offset - place.header_offset)
 
     def _data(self, place: ImagePlace, length: int | None = None) -> npt.NDArray[np.uint8]:
-        """Bytes of the data unit, or the first of them, in a buffer that is used again."""
+        """Bytes of the data unit, or the first of them."""
         length = place.length if length is None else length
         self._source.check_holds(place.offset, length)
-        if self._stored.size < length:
-            self._stored = np.empty(0, np.uint8)
-            try:
-                self._stored = np.empty(length + _SLACK, np.uint8)
-            except (MemoryError, ValueError) as error:
-                msg = f"{length} bytes do not fit into memory"
-                raise Unreadable(msg) from error
-        data = self._stored[:length]
+        data = self._buffer(length)
         self._source.read_into(place.offset, data.data)
         self._source.check_unchanged()
         return data
+
+    def _buffer(self, length: int) -> npt.NDArray[np.uint8]:
+        """Memory for so many bytes: of those that are free the smallest that is large enough, else new."""
+        large = [k for k, one in enumerate(self._free) if one.size >= length + _SLACK]
+        if large:
+            buffer = self._free.pop(min(large, key=lambda k: self._free[k].size))
+        else:
+            self._free.clear()
+            try:
+                buffer = np.empty(length + _SLACK, np.uint8)
+            except (MemoryError, ValueError) as error:
+                msg = f"{length} bytes do not fit into memory"
+                raise Unreadable(msg) from error
+        self._taken.append(buffer)
+        return buffer[:length]
 
 
 _SLACK = 16
@@ -145,7 +159,7 @@ def open_words(file: ImageFile) -> Iterator[Words]:
     Yields
     ------
     Words
-        Call it with the number of an HDU for its `RawImage`. Memory is that of one image.
+        Call it with the number of an HDU for its `RawImage`. Memory is that of the images read since `Words.release`.
 
     Raises
     ------

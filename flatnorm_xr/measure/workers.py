@@ -111,8 +111,9 @@ def _on_cluster(
     client: Client,
     lost: Callable[[Item, str], Done],
 ) -> Iterator[tuple[int, Done]]:
-    from distributed import KilledWorker
-    from distributed import as_completed as completed
+    import distributed
+
+    completed: Any = distributed.as_completed
 
     # A task gives the setting, and not the client: what a dead worker had of it can be made again.
     with warnings.catch_warnings():
@@ -125,7 +126,7 @@ def _on_cluster(
             i = number[future.key]
             try:
                 done = future.result()
-            except KilledWorker:
+            except distributed.KilledWorker:
                 done = lost(items[i], "the workers that read it died")
             except (ImportError, AttributeError) as error:
                 where = client.scheduler.address

@@ -14,8 +14,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 import flatnorm_xr as fx
 from flatnorm_xr.camera.geometry import Amplifier, Detector
 from flatnorm_xr.camera.sections import Section
-from flatnorm_xr.measure.edges import edge_ratios
-from flatnorm_xr.measure.frames import Pixels
+from flatnorm_xr.measure.edges import Pixels, edge_ratios
 
 OPTIONS = {"statistic": "mean", "clip": 3.0, "iterations": 3}
 WIDTH, HEIGHT = 40, 60
@@ -35,25 +34,16 @@ def detector(columns: int = 8, rows: int = 2) -> Detector:
     return Detector("S1", "", "", tuple(amplifiers), {1: (HEIGHT, WIDTH)}, shape)
 
 
-def read_out(chip: Detector, image: np.ndarray, response: np.ndarray, bad: np.ndarray | None = None) -> Pixels:
+def read_out(chip: Detector, image: np.ndarray, response: np.ndarray, bad: np.ndarray | None = None) -> list[Pixels]:
     """Cut an image of the detector into its amplifiers, as each is read."""
-    values, wrong = [], []
+    pixels = []
     bad = np.zeros(image.shape, dtype=bool) if bad is None else bad
     for amplifier, factor in zip(chip.amplifiers, response, strict=True):
         place = amplifier.trimmed
         assert place is not None
         flip = (slice(None, None, -1 if place.flip_y else 1), slice(None, None, -1 if place.flip_x else 1))
-        values.append((factor * image[place.slices][flip]).ravel())
-        wrong.append(bad[place.slices][flip].ravel())
-    size = WIDTH * HEIGHT
-    n = len(values)
-    return Pixels(
-        np.concatenate(values).astype(np.float64),
-        np.concatenate(wrong),
-        tuple(slice(k * size, (k + 1) * size) for k in range(n)),
-        (0,) * n,
-        (True,) * n,
-    )
+        pixels.append((factor * image[place.slices][flip], bad[place.slices][flip]))
+    return pixels
 
 
 def sloping(chip: Detector, *, along_x: float = 2e-3, along_y: float = -1e-3) -> np.ndarray:
@@ -67,7 +57,7 @@ def responses(n: int, seed: int = 0) -> np.ndarray:
     return np.exp(log - log.mean())
 
 
-def compare(chip: Detector, pixels: Pixels, *, width: int = 8, dead: tuple[str, ...] = ()) -> Any:
+def compare(chip: Detector, pixels: list[Pixels], *, width: int = 8, dead: tuple[str, ...] = ()) -> Any:
     measured = {amplifier.name for amplifier in chip.amplifiers} - set(dead)
     return edge_ratios(pixels, chip, width=width, measured=measured, options=OPTIONS)
 
