@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from flatnorm_xr.camera.profiles import Profile
 from flatnorm_xr.errors import CameraError, ReadError, offenders
 from flatnorm_xr.measure.overscan import overscan_level
 
-__all__ = ["Reference", "load_reference"]
+__all__ = ["Reference", "cut_trimmed", "load_reference", "pixel_sizes"]
 
 Array = npt.NDArray[Any]
 
@@ -26,11 +27,19 @@ Array = npt.NDArray[Any]
 class Reference:
     """A bias or a mask: for each detector the file, or the image, that has it.
 
-    Images are either as the raw file has them (overscan and all), or of the trimmed detector.
+    Images are either as the raw file has them (overscan and all), or of the trimmed detector. ``token`` tells it from
+    every other, also after it went to another process: what was read of it may be kept under that name.
     """
 
     what: str
     sources: Mapping[int | str, FileHeaders | Array]
+    token: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+    @property
+    def files(self) -> list[FileHeaders]:
+        """Headers of the files among the sources, each once."""
+        found = (source for source in self.sources.values() if isinstance(source, FileHeaders))
+        return list({headers.path: headers for headers in found}.values())
 
     def images(self, detector: Detector, profile: Profile) -> Iterator[Array]:
         """One array for each amplifier, in the order of the pixels of the raw frame.
@@ -68,17 +77,18 @@ class Reference:
         if len(shapes) == 1 and shapes[0] == detector.trimmed_shape and not _is_raw(planes, detector):
             (plane,) = planes.values()
             for amplifier in detector.amplifiers:
-                yield _trimmed(plane, amplifier)
+                yield cut_trimmed(plane, amplifier)
         elif _is_raw(planes, detector):
             for amplifier in detector.amplifiers:
                 plane = _plane_of(planes, amplifier)
                 yield self._raw(plane, amplifier, profile, where)
         else:
-            raws = sorted({_size(shape) for shape in detector.shapes.values()})
-            trimmed = f", or {_size(detector.trimmed_shape)} trimmed" if detector.trimmed_shape else ""
+            raws = sorted({pixel_sizes(shape) for shape in detector.shapes.values()})
+            trimmed = f", or {pixel_sizes(detector.trimmed_shape)} trimmed" if detector.trimmed_shape else ""
+            found = offenders(map(pixel_sizes, sorted(set(shapes))))
             msg = (
-                f"measure: {where}: has {len(shapes)} image(s) of {offenders(_size(s) for s in sorted(set(shapes)))} "
-                f"pixels; the frame needs {len(detector.shapes)} of {offenders(raws)} as the raw file has them{trimmed}"
+                f"measure: {where}: has {len(shapes)} image(s) of {found} pixels; the frame needs "
+                f"{len(detector.shapes)} of {offenders(raws)} as the raw file has them{trimmed}"
             )
             raise CameraError(msg)
 
@@ -89,7 +99,7 @@ class Reference:
         return image - overscan_level(plane, amplifier, kind=profile.overscan, where=where)
 
 
-def _trimmed(plane: Array, amplifier: Amplifier) -> Array:
+def cut_trimmed(plane: Array, amplifier: Amplifier) -> Array:
     """Cut an amplifier from the trimmed detector, turned as the raw frame has it."""
     if amplifier.trimmed is None:  # the detector then has no trimmed shape either
         return plane
@@ -112,7 +122,8 @@ def _plane_of(planes: Mapping[str | None, Array], amplifier: Amplifier) -> Array
     return planes[amplifier.name] if amplifier.name in planes else next(iter(planes.values()))
 
 
-def _size(shape: Sequence[int]) -> str:
+def pixel_sizes(shape: Sequence[int]) -> str:
+    """Write a shape (rows, columns) as people read it, columns first: ``2048 x 4096``."""
     return " x ".join(str(n) for n in reversed(shape))
 
 

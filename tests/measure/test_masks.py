@@ -1,0 +1,530 @@
+"""What is left out of a detector: every kind of mask on small frames whose answer is exact arithmetic."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from astropy.io import fits
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.testing import assert_array_equal
+
+from flatnorm_xr.camera.file_bytes import Unreadable
+from flatnorm_xr.camera.geometry import Amplifier, Detector
+from flatnorm_xr.camera.places import Affine, map_of_sections
+from flatnorm_xr.camera.profiles import MaskRules, Profile, load_profile
+from flatnorm_xr.camera.regions import Region
+from flatnorm_xr.camera.sections import Section
+from flatnorm_xr.errors import CameraError
+from flatnorm_xr.measure.mask_bits import bits_of, flagged, flagged_words
+from flatnorm_xr.measure.masks import Masking, bad_pixels, dark_pixels, load_masking, without_border
+from flatnorm_xr.measure.packed_masks import MaskStore, PackedMask, pack
+from flatnorm_xr.measure.words import RawImage
+
+Array = npt.NDArray[Any]
+Flags = npt.NDArray[np.bool_]
+
+ROWS, COLUMNS = 6, 20
+TRIMMED = Section(1, 8, 1, 6), Section(9, 16, 1, 6)
+
+
+def two_amplifiers(
+    left: Section = TRIMMED[0], right: Section = TRIMMED[1], *, mask_hdu: int | None = None, pixel: float = 0.1
+) -> Detector:
+    """Left and right, eight columns each between two of overscan; the focal plane's origin in their middle."""
+    middle = Affine(-8.5 * pixel, pixel, 0, -3.5 * pixel, 0, pixel)
+    data = Section(3, 10, 1, 6), Section(11, 18, 1, 6)
+    amplifiers = tuple(
+        Amplifier(
+            name=name,
+            hdu=1,
+            data=one,
+            overscan=None,
+            trimmed=place,
+            mask_hdu=mask_hdu,
+            to_focal_plane=map_of_sections(one, place).then(middle),
+        )
+        for name, one, place in zip("LR", data, (left, right), strict=True)
+    )
+    return Detector(3, "S3", "", amplifiers, {1: (ROWS, COLUMNS)}, (ROWS, 16))
+
+
+WITH_QUALITY = replace(load_profile("decam"), mask=MaskRules(only=(("EXTNAME", "DQ"),)))
+
+TURNED = two_amplifiers(Section(8, 1, 1, 6), Section(16, 9, 6, 1))
+"""The left one mirrored, the right one upside down and mirrored."""
+
+
+def trimmed(detector: Detector, parts: Any) -> Flags:
+    """Put the bad pixels of the amplifiers together, as the trimmed image shows them."""
+    image = np.zeros(detector.trimmed_shape, dtype=bool)
+    for amplifier, part in zip(detector.amplifiers, parts, strict=True):
+        if part is not None and amplifier.trimmed is not None:
+            turned = part[:: -1 if amplifier.trimmed.flip_y else 1, :: -1 if amplifier.trimmed.flip_x else 1]
+            image[amplifier.trimmed.slices] = turned
+    return image
+
+
+def no_words(hdu: int) -> RawImage:
+    raise AssertionError(hdu)
+
+
+def bad(
+    detector: Detector, *, words: Any = no_words, profile: Profile | None = None, path: str = "a.fits", **given: Any
+) -> list[Flags | None]:
+    profile = profile or load_profile("decam")
+    masking = load_masking(profile, detectors=[detector.id], **given)
+    found = bad_pixels(detector, masking=masking, profile=profile, words=words, path=path)
+    assert [one.problem for one in found] == [""] * len(found)
+    return [one.pixels for one in found]
+
+
+def test_without_masks_there_is_no_array() -> None:
+    assert bad(two_amplifiers()) == [None, None]
+    assert bad(two_amplifiers(), mask=np.zeros((6, 16))) == [None, None]
+
+
+@pytest.mark.parametrize("detector", [two_amplifiers(), TURNED], ids=["upright", "turned"])
+@pytest.mark.parametrize("dtype", [bool, "u1", ">i2", "i4", "f4", ">f8"])
+def test_masks_of_the_trimmed_image_are_turned_as_the_amplifiers_are(detector: Detector, dtype: Any) -> None:
+    mask = np.random.default_rng(1).integers(0, 2, (6, 16)).astype(dtype)
+    found = bad(detector, mask=mask)
+    assert_array_equal(trimmed(detector, found), mask != 0)
+    assert [one.shape for one in found if one is not None] == [(6, 8), (6, 8)]
+
+
+def test_masks_of_the_raw_image_are_cut_as_it_is() -> None:
+    mask = np.zeros((ROWS, COLUMNS), "u1")
+    mask[:, :2] = 1
+    mask[4, 2:4] = 8
+    left, right = bad(TURNED, mask=mask)
+    assert right is None
+    assert left is not None
+    assert_array_equal(np.argwhere(left), [[4, 0], [4, 1]])
+
+
+def test_no_value_in_a_mask_is_bad() -> None:
+    assert flagged(np.array([0.0, np.nan, 1.0])).tolist() == [False, True, True]
+    assert flagged(np.array([0.0, np.nan, 1.0, 2.0]), [1]).tolist() == [False, True, False, True]
+
+
+VALUES = np.arange(16, dtype="i4").reshape(2, 8)
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i1", "<i2", ">i2", ">u2", "i4", "f4"])
+@pytest.mark.parametrize(("bits", "value"), [((0,), 1), ((1, 3), 10), ((3, 2, 1, 0), 15)])
+def test_chosen_bits_are_bad_and_others_are_not(dtype: str, bits: tuple[int, ...], value: int) -> None:
+    assert_array_equal(flagged(VALUES.astype(dtype), bits), (VALUES & value) != 0)
+
+
+def test_the_sign_is_a_bit_like_others() -> None:
+    values = np.array([-(2**15), 2**14, 5], dtype=">i2")
+    assert flagged(values, [15]).tolist() == [True, False, False]
+    assert flagged(values, [14]).tolist() == [False, True, False]
+    assert flagged(np.array([2**63], "u8"), [63]).tolist() == [True]
+
+
+@given(
+    words=st.lists(st.integers(-(2**15), 2**15 - 1), min_size=1, max_size=30),
+    zero=st.sampled_from([0.0, 32768.0, 10.0]),
+    scale=st.sampled_from([1.0, 2.0]),
+    bits=st.lists(st.integers(0, 15), max_size=4, unique=True),
+    blank=st.one_of(st.none(), st.integers(-(2**15), 2**15 - 1)),
+)
+def test_words_are_flagged_as_their_values_are(
+    words: list[int], zero: float, scale: float, bits: list[int], blank: int | None
+) -> None:
+    raw = RawImage(np.array([words], dtype=">i2"), zero=zero, scale=scale, blank=blank)
+    values = [int(zero + scale * word) for word in words]
+    chosen = sum(1 << bit for bit in bits)
+    expected = [
+        (value & chosen != 0 if bits else value != 0) or word == blank
+        for word, value in zip(words, values, strict=True)
+    ]
+    assert flagged_words(raw, (slice(None), slice(None)), bits)[0].tolist() == expected
+
+
+def test_signed_bytes_are_flagged_as_their_values_are() -> None:
+    raw = RawImage(np.array([[0, 127, 128, 129, 255]], dtype="u1"), zero=-128.0)
+    whole = slice(None), slice(None)
+    assert flagged_words(raw, whole)[0].tolist() == [True, True, False, True, True]
+    assert flagged_words(raw, whole, [7])[0].tolist() == [True, True, False, False, False]
+
+
+@pytest.mark.parametrize(
+    ("image", "bits", "message"),
+    [
+        (np.zeros(3, "u1"), [3, 8, 9], "mask: bit 8, 9 of numbers of 8 bits"),
+        (np.array([0.5]), [0], "not whole"),
+        (np.array([True]), [1], "bit 1 of true and false"),
+    ],
+)
+def test_bits_that_a_mask_cannot_have_are_refused(image: Array, bits: list[int], message: str) -> None:
+    with pytest.raises(CameraError, match=message):
+        flagged(image, bits)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (None, ()),
+        ("", ()),
+        (5, (5,)),
+        (np.int64(5), (5,)),
+        ([0, 3, 3], (0, 3)),
+        ("0,3, mp_sat", (0, 3, "SAT")),
+        (["BAD", 4, "1 2"], ("BAD", 4, 1, 2)),
+        (range(3), (0, 1, 2)),
+    ],
+)
+def test_bits_are_given_by_number_or_name(given: Any, expected: tuple[int | str, ...]) -> None:
+    assert bits_of(given) == expected
+
+
+@pytest.mark.parametrize("given", [-1, 64, True, 1.0, [0, None], {"a": 1.5}.values(), "-1"])
+def test_what_is_no_bit_is_refused(given: Any) -> None:
+    with pytest.raises(CameraError, match=r"mask_bits .*: give numbers of bits, 0 to 63, or names"):
+        bits_of(given)
+
+
+def mask_file(path: Path, image: Array, *, kind: str = "", **cards: Any) -> Path:
+    hdu: Any = fits.CompImageHDU(image, compression_type=kind) if kind else fits.ImageHDU(image)
+    hdu.header.update({"CCDNUM": 3, **cards})
+    fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(path)
+    return path
+
+
+def test_names_of_bits_are_those_of_the_masks_header(tmp_path: Path) -> None:
+    image = np.arange(96, dtype="i4").reshape(6, 16) % 16
+    path = mask_file(tmp_path / "m.fits", image, MP_BAD=0, MP_SAT=1, MP_EDGE=3)
+    found = bad(two_amplifiers(), mask=path, mask_bits=["BAD", "EDGE"])
+    assert_array_equal(trimmed(two_amplifiers(), found), (image & 9) != 0)
+    with pytest.raises(CameraError, match="mask_bits DEAD: a name needs a card MP_<name>"):
+        bad(two_amplifiers(), mask=path, mask_bits="DEAD,BAD")
+    with pytest.raises(CameraError, match="mask_bits BAD: a name needs"):
+        bad(two_amplifiers(), mask=image, mask_bits="BAD")
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "dtype"),
+    [
+        ("m.fits.fz", "RICE_1", "i4"),
+        ("m.fits.fz", "PLIO_1", "i2"),
+        ("m.fits.fz", "GZIP_1", "u1"),
+        ("m.fits.gz", "", "u2"),
+    ],
+)
+def test_masks_in_compressed_files(tmp_path: Path, name: str, kind: str, dtype: str) -> None:
+    image = np.random.default_rng(2).integers(0, 4, (6, 16)).astype(dtype)
+    path = mask_file(tmp_path / name, image, kind=kind)
+    assert_array_equal(trimmed(TURNED, bad(TURNED, mask=path)), image != 0)
+    assert_array_equal(trimmed(TURNED, bad(TURNED, mask=path, mask_bits=1)), (image & 2) != 0)
+
+
+@pytest.mark.parametrize(
+    "detector",
+    [
+        two_amplifiers(mask_hdu=2),
+        replace(TURNED, amplifiers=tuple(replace(amplifier, mask_hdu=2) for amplifier in TURNED.amplifiers)),
+    ],
+    ids=["upright", "turned"],
+)
+@pytest.mark.parametrize("layout", ["raw", "trimmed"])
+def test_data_quality_of_the_file_itself(detector: Detector, layout: str) -> None:
+    read: list[int] = []
+    shape = (ROWS, COLUMNS) if layout == "raw" else (6, 16)
+    values = np.arange(np.prod(shape), dtype=">i2").reshape(shape)
+
+    def words(hdu: int) -> RawImage:
+        read.append(hdu)
+        return RawImage(values)
+
+    found = bad(detector, profile=WITH_QUALITY, words=words, mask_bits=2)
+    # in the raw image the columns of light are the third on
+    light = values[:, 2:18] if layout == "raw" else values
+    expected = (light & 4) != 0
+    if layout == "raw":
+        assert_array_equal(np.hstack([one for one in found if one is not None]), expected)
+    else:
+        assert_array_equal(trimmed(detector, found), expected)
+    assert read == [2]
+
+
+def test_bits_of_data_quality_are_the_profiles_unless_given() -> None:
+    profile = replace(WITH_QUALITY, mask=replace(WITH_QUALITY.mask, bits=(1,)))
+    values = np.arange(ROWS * COLUMNS, dtype="u1").reshape(ROWS, COLUMNS) % 4
+    detector = two_amplifiers(mask_hdu=2)
+    for keywords, chosen in (({}, 2), ({"mask_bits": 0}, 1), ({"mask_bits": [0, 1]}, 3)):
+        found = bad(detector, profile=profile, words=lambda hdu: RawImage(values), **keywords)
+        assert_array_equal(np.hstack([one for one in found if one is not None]), (values[:, 2:18] & chosen) != 0)
+    # with a mask image the keyword speaks of that one, and both masks count
+    mask = np.full((6, 16), 4)
+    mask[0] = 1
+    found = bad(detector, profile=profile, words=lambda hdu: RawImage(values), mask=mask, mask_bits=0)
+    expected = (values[:, 2:18] & 2) != 0
+    expected[0] = True
+    assert_array_equal(np.hstack([one for one in found if one is not None]), expected)
+
+
+def test_bits_need_something_that_has_them() -> None:
+    with pytest.raises(CameraError, match="mask_bits is given, and there is no mask, nor does profile hsc know"):
+        load_masking(load_profile("hsc"), detectors=[1], mask_bits=3)
+
+
+def test_data_quality_that_cannot_be_read_is_told() -> None:
+    def words(hdu: int) -> RawImage:
+        if hdu == 2:
+            reason = "cut off"
+            raise Unreadable(reason)
+        return RawImage(np.ones((ROWS, COLUMNS), "u1"))
+
+    detector = two_amplifiers(mask_hdu=2)
+    one = replace(detector, amplifiers=(detector.amplifiers[0], replace(detector.amplifiers[1], mask_hdu=4)))
+    left, right = bad_pixels(one, masking=Masking(), profile=load_profile("decam"), words=words, path="a.fits")
+    assert left == (None, "data quality in HDU 2: cut off")
+    assert right.pixels is not None
+    assert right.pixels.all()
+    assert right.problem == ""
+
+
+def test_shapes_that_do_not_fit_are_named() -> None:
+    detector = two_amplifiers(mask_hdu=2)
+    with pytest.raises(CameraError, match=r"a\.fits\[2\]: data quality of 7 x 5 .* 20 x 6, 16 x 6 \(raw, trimmed\)"):
+        bad(detector, words=lambda hdu: RawImage(np.zeros((5, 7), "u1")))
+    with pytest.raises(CameraError, match=r"mask of detector 3: has 1 image\(s\) of 7 x 5 pixels"):
+        bad(detector, mask=np.zeros((5, 7)))
+
+
+REGIONS = [
+    Region(circle=(0, 0, 0.45)),
+    Region(circle=(0.8, -0.1, 0.75)),
+    Region(polygon=((-0.5, -0.3), (0.7, -0.2), (0.1, 0.26))),
+    Region(circle=(4, 3, 5), units="pixel"),
+    Region(polygon=((2, 2), (15, 2), (15, 5), (2, 5)), units="pixel"),
+    Region(circle=(8, 3, 5), polygon=((2, 2), (15, 2), (15, 5), (2, 5)), units="pixel"),
+]
+
+
+@pytest.mark.parametrize("detector", [two_amplifiers(), TURNED], ids=["upright", "turned"])
+@pytest.mark.parametrize("region", REGIONS)
+def test_pixels_whose_centres_lie_outside_get_no_light(detector: Detector, region: Region) -> None:
+    rows, columns = np.mgrid[1:7, 1:17].astype(float)
+    x, y = (columns, rows) if region.units == "pixel" else ((columns - 8.5) * 0.1, (rows - 3.5) * 0.1)
+    expected = ~region.inside(x, y)
+    assert 0 < expected.sum() < expected.size
+    assert_array_equal(trimmed(detector, bad(detector, vignetting=region)), expected)
+
+
+def test_a_rectangle_in_pixels_counts_from_one() -> None:
+    found = trimmed(TURNED, bad(TURNED, vignetting="polygon 2 2 15 2 15 5 2 5 pixel"))
+    assert_array_equal(np.argwhere(~found).min(axis=0), [1, 1])
+    assert_array_equal(np.argwhere(~found).max(axis=0), [4, 14])
+    assert (~found).sum() == 4 * 14
+
+
+@given(
+    rows=st.integers(1, 200),
+    columns=st.integers(1, 200),
+    first=st.tuples(st.integers(1, 30), st.integers(1, 30)),
+    turn=st.sampled_from([(1, 0, 0, 1), (0, -1, 1, 0), (-1, 0, 0, 2), (0.6, 0.8, -0.8, 0.6)]),
+    centre=st.tuples(st.floats(-100, 100), st.floats(-100, 100)),
+    radius=st.floats(0.1, 200),
+    polygon=st.booleans(),
+)
+def test_blocks_of_pixels_are_no_coarser_than_pixels(
+    rows: int, columns: int, first: Any, turn: Any, centre: Any, radius: float, polygon: bool
+) -> None:
+    pixels = Affine(-50.0, turn[0], turn[1], 20.0, turn[2], turn[3])
+    x, y = centre
+    star = [(x + r * radius * np.cos(a), y + r * radius * np.sin(a)) for a, r in enumerate((1, 0.3, 1, 0.5, 1, 0.8))]
+    region = Region(polygon=tuple(star)) if polygon else Region(circle=(x, y, radius))
+    data = Section(first[0], first[0] + columns - 1, first[1], first[1] + rows - 1)
+    row, column = np.mgrid[first[1] : first[1] + rows, first[0] : first[0] + columns].astype(float)
+    found = dark_pixels(region, pixels, data)
+    expected = ~region.inside(*pixels(column, row))
+    assert_array_equal(np.zeros_like(expected) if found is None else found, expected)
+    assert found is None or expected.any()
+
+
+def test_the_profiles_vignetting_holds_unless_another_is_given() -> None:
+    profile = replace(load_profile("decam"), vignetting=Region(circle=(0, 0, 0.45)))
+    detector = two_amplifiers()
+    own = trimmed(detector, bad(detector, profile=profile))
+    assert_array_equal(own, trimmed(detector, bad(detector, vignetting="circle 0 0 0.45 mm")))
+    assert own.any()
+    assert bad(detector, profile=profile, vignetting="none") == [None, None]
+    other = trimmed(detector, bad(detector, profile=profile, vignetting="circle 0 0 0.6 mm"))
+    assert other.sum() < own.sum()
+
+
+@pytest.mark.parametrize("units", ["mm", "pixel"])
+def test_vignetting_needs_places(units: str) -> None:
+    unknown = tuple(replace(a, trimmed=None, to_focal_plane=None) for a in two_amplifiers().amplifiers)
+    with pytest.raises(CameraError, match=rf'vignetting in {units} needs .* detector 3 amplifier L.*vignetting="none"'):
+        bad(replace(two_amplifiers(), amplifiers=unknown, trimmed_shape=()), vignetting=f"circle 0 0 1 {units}")
+
+
+def test_several_masks_are_one() -> None:
+    mask = np.zeros((6, 16), dtype=int)
+    mask[2] = 1
+    detector = two_amplifiers(mask_hdu=2)
+    quality = np.zeros((6, 16), ">i2")
+    quality[:, 5] = 1
+    found = bad(detector, mask=mask, vignetting="circle 8.5 3.5 5 pixel", words=lambda hdu: RawImage(quality))
+    alone = trimmed(detector, bad(two_amplifiers(), vignetting="circle 8.5 3.5 5 pixel"))
+    alone[2] = True
+    alone[:, 5] = True
+    assert_array_equal(trimmed(detector, found), alone)
+    masking = load_masking(load_profile("decam"), detectors=[3], mask=mask, vignetting="circle 8.5 3.5 5 pixel")
+    rest = bad_pixels(
+        detector,
+        masking=masking,
+        profile=load_profile("decam"),
+        words=lambda hdu: RawImage(quality),
+        path="a.fits",
+        constant=False,
+    )
+    assert_array_equal(trimmed(detector, [one.pixels for one in rest]), quality != 0)
+
+
+def inner(detector: Detector, border: int, profile: Profile | None = None) -> tuple[Amplifier | None, ...]:
+    return without_border(detector, border=border, profile=profile or load_profile("decam"), path="a.fits")
+
+
+@pytest.mark.parametrize("border", [0, 1, 2])
+@pytest.mark.parametrize("detector", [two_amplifiers(), TURNED], ids=["upright", "turned"])
+def test_the_border_is_that_of_the_detector_not_of_the_amplifier(detector: Detector, border: int) -> None:
+    """Cut what counts the pixels of the trimmed image: what is left is its inner rectangle."""
+    numbers = np.arange(96).reshape(6, 16)
+    raw = np.zeros((ROWS, COLUMNS), int)
+    for amplifier in detector.amplifiers:
+        assert amplifier.trimmed is not None
+        flip = (
+            slice(None, None, -1 if amplifier.trimmed.flip_y else 1),
+            slice(None, None, -1 if amplifier.trimmed.flip_x else 1),
+        )
+        raw[amplifier.data.slices] = numbers[amplifier.trimmed.slices][flip]
+    cut = inner(detector, border)
+    assert all(amplifier is not None for amplifier in cut)
+    left = np.concatenate([raw[amplifier.data.slices].ravel() for amplifier in cut if amplifier is not None])
+    assert_array_equal(np.sort(left), numbers[border : 6 - border, border : 16 - border].ravel())
+    kept = replace(detector, amplifiers=tuple(amplifier for amplifier in cut if amplifier is not None))
+    found = bad(kept, mask=numbers % 5 == 0)
+    values = [raw[a.data.slices][one] for a, one in zip(kept.amplifiers, found, strict=True)]
+    expected = numbers[border : 6 - border, border : 16 - border]
+    assert_array_equal(np.sort(np.concatenate(values)), expected[expected % 5 == 0])
+
+
+def test_where_the_border_is_all_nothing_is_left() -> None:
+    assert inner(two_amplifiers(), 3) == (None, None)
+    narrow = two_amplifiers(Section(1, 2, 1, 6), Section(3, 10, 1, 6))
+    narrow = replace(narrow, trimmed_shape=(6, 10))
+    narrow = replace(
+        narrow, amplifiers=(replace(narrow.amplifiers[0], data=Section(9, 10, 1, 6)), narrow.amplifiers[1])
+    )
+    left, right = inner(narrow, 2)
+    assert left is None
+    assert right is not None
+    assert str(right.data) == "[11:16,3:4]"
+
+
+def test_the_border_needs_places() -> None:
+    unknown = tuple(replace(amplifier, trimmed=None) for amplifier in two_amplifiers().amplifiers)
+    with pytest.raises(CameraError, match="border 1 needs the places of the amplifiers in detector 3"):
+        inner(replace(two_amplifiers(), amplifiers=unknown), 1)
+    assert inner(replace(two_amplifiers(), amplifiers=unknown), 0) == unknown
+
+
+def test_overscan_in_an_hdu_of_its_own_loses_the_same_rows() -> None:
+    detector = two_amplifiers()
+    one = replace(detector.amplifiers[0], overscan=Section(1, 4, 1, 6), overscan_hdu=5)
+    other = replace(one, overscan_hdu=None)
+    both = replace(detector, amplifiers=(one, other))
+    sections = [str(a.overscan) for a in inner(both, 2) if a is not None]
+    assert sections == ["[1:4,3:4]", "[1:4,1:6]"]
+    sections = [str(a.overscan) for a in inner(both, 2, replace(load_profile("decam"), overscan="constant")) if a]
+    assert sections == ["[1:4,1:6]", "[1:4,1:6]"]
+
+
+@given(st.integers(0, 100), st.floats(0, 1), st.integers(0, 2**31))
+def test_packed_masks_are_the_same_masks(rows: int, share: float, seed: int) -> None:
+    mask = np.random.default_rng(seed).random((rows, 37)) < share**4
+    found = pack(mask)
+    assert (found is None) == (not mask.any())
+    if found is not None:
+        assert_array_equal(found.unpacked(), mask)
+        assert found.nbytes <= mask.size // 8 + 1
+
+
+def test_the_store_is_bounded_and_keeps_what_is_asked_for() -> None:
+    mask = pack(np.ones((8, 1000), dtype=bool))
+    assert mask is not None
+    store = MaskStore(3 * 2100)
+    made: list[int] = []
+
+    def get(key: int) -> None:
+        def make() -> tuple[PackedMask | None, ...]:
+            made.append(key)
+            return (mask,)
+
+        assert store.get(key, make) == (mask,)
+
+    for key in (1, 2, 3, 1, 4, 1, 2):
+        get(key)
+    assert made == [1, 2, 3, 4, 2]
+    assert store.nbytes <= store.limit
+
+
+def test_threads_make_a_mask_once() -> None:
+    store, made = MaskStore(1 << 20), []
+    together = threading.Barrier(4)
+
+    def make() -> tuple[PackedMask | None, ...]:
+        made.append(1)
+        return (None,)
+
+    def ask() -> None:
+        together.wait(timeout=30)
+        store.get("key", make)
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=30)
+    assert made == [1]
+
+
+def test_what_cannot_be_made_is_tried_again() -> None:
+    store = MaskStore(1 << 20)
+
+    def fail() -> tuple[PackedMask | None, ...]:
+        reason = "no"
+        raise CameraError(reason)
+
+    with pytest.raises(CameraError):
+        store.get("key", fail)
+    assert store.get("key", lambda: (None,)) == (None,)
+
+
+def test_mask_files_are_read_once(tmp_path: Path) -> None:
+    image = np.eye(16, dtype="u1")[:6]
+    path = mask_file(tmp_path / "m.fits", image)
+    profile = load_profile("decam")
+    masking = load_masking(profile, detectors=[3], mask=path)
+    again = [
+        trimmed(TURNED, [one.pixels for one in found])
+        for found in (
+            bad_pixels(TURNED, masking=masking, profile=profile, words=no_words, path="a.fits") for _ in range(2)
+        )
+    ]
+    path.unlink()
+    found = bad_pixels(TURNED, masking=masking, profile=profile, words=no_words, path="b.fits")
+    for one in (*again, trimmed(TURNED, [one.pixels for one in found])):
+        assert_array_equal(one, image != 0)
