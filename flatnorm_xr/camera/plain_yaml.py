@@ -33,8 +33,9 @@ def read_plain_yaml(path: Path, problems: list[str]) -> tuple[dict[str, Any], di
     try:
         text = path.read_text(encoding="utf-8")
         _check_plain(text, path)
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        content = yaml.safe_load(text)
+        loader = _loader()(text)
+        node = loader.get_single_node()
+        content = loader.construct_document(node) if node is not None else None
     except (OSError, RecursionError, ValueError, KeyError, AttributeError, yaml.YAMLError) as error:
         said = " ".join(str(error).split()).replace('in "<unicode string>", line', "in line")
         msg = f"camera profile {path}: not readable YAML ({said})"
@@ -43,6 +44,13 @@ def read_plain_yaml(path: Path, problems: list[str]) -> tuple[dict[str, Any], di
         msg = f"camera profile {path}: must be a mapping with the keys name, layout, exposure, detector, ..."
         raise CameraError(msg)
     return content, _lines(node, problems)
+
+
+def _loader() -> Any:
+    """Give the safe loader: the one in C, six times as fast, where PyYAML was built with it."""
+    import yaml
+
+    return getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def _check_plain(text: str, path: Path) -> None:
@@ -55,7 +63,7 @@ def _check_plain(text: str, path: Path) -> None:
         )
         raise CameraError(msg)
     depth = 0
-    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+    for event in yaml.parse(text, Loader=_loader()):
         line = event.start_mark.line + 1 if event.start_mark is not None else 0
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > _DEEPEST:

@@ -24,6 +24,11 @@ from flatnorm_xr.errors import CameraError, offenders
 
 __all__ = ["KEYS", "Key", "Profile", "load_profile", "packaged_profiles", "recognise"]
 
+FALLBACKS = ("mosaicv1", "generic")
+"""Profiles that are looked at, in this order, where no camera of its own name fits."""
+
+_FOLDER = Path(__file__).parent / "profiles"
+
 UNRECOGNISED = "no other profile fits"
 """Why a file is taken for ``generic``."""
 
@@ -139,9 +144,14 @@ class Profile:
 
 
 def packaged_profiles() -> list[str]:
-    """Names of the profiles that come with the package, ``generic`` last."""
-    folder = Path(__file__).parent / "profiles"
-    return sorted((path.stem for path in folder.glob("*.yaml")), key=lambda name: (name == "generic", name))
+    """Names of the profiles that come with the package; last those that many cameras fit."""
+    return list(_packaged())
+
+
+@cache
+def _packaged() -> tuple[str, ...]:
+    names = (path.stem for path in _FOLDER.glob("*.yaml"))
+    return tuple(sorted(names, key=lambda name: (FALLBACKS.index(name) if name in FALLBACKS else -1, name)))
 
 
 def load_profile(name_or_path: str | Path | Profile) -> Profile:
@@ -176,7 +186,7 @@ def load_profile(name_or_path: str | Path | Profile) -> Profile:
         )
         raise CameraError(msg)
     if str(name_or_path) in packaged:
-        return _load(Path(__file__).parent / "profiles" / f"{name_or_path}.yaml")
+        return _load(_FOLDER / f"{name_or_path}.yaml")
     path = Path(name_or_path)
     if not path.is_file():
         msg = f"camera: {str(name_or_path)!r} is neither a packaged profile ({', '.join(packaged)}) nor a YAML file"
@@ -204,12 +214,12 @@ def recognise(headers: FileHeaders) -> tuple[Profile, str]:
     rule : str
         Why.
     """
-    for name in packaged_profiles():
-        profile = load_profile(name)
+    for name in _packaged():
+        profile = _load(_FOLDER / f"{name}.yaml")
         rule = why_recognised(profile, headers)
         if rule:
             return profile, rule
-    return load_profile("generic"), UNRECOGNISED
+    return _load(_FOLDER / "generic.yaml"), UNRECOGNISED
 
 
 def why_recognised(profile: Profile, headers: FileHeaders) -> str:

@@ -105,7 +105,8 @@ class Section:
         if rows.start < 0 or columns.start < 0 or rows.stop > shape[0] or columns.stop > shape[1]:
             msg = (
                 f"{where}: section {name} {self} lies outside the image of {shape[1]} x {shape[0]} pixels (x, y); "
-                "is the file of another readout mode, or binned? Correct the sections in the camera profile"
+                "is the file of another readout mode, binned, or trimmed already? Correct the sections in the camera "
+                'profile, or pass camera="generic" for processed images'
             )
             raise CameraError(msg)
 

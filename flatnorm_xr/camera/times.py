@@ -77,7 +77,8 @@ def to_utc(time: np.datetime64, *, scale: str) -> np.datetime64:
     time : datetime64
         Within the years 1678 to 2261.
     scale : str
-        As ``TIMESYS`` writes it: TAI (or IAT), TT (or TDT, ET), TDB, GPS; what follows a bracket is not looked at.
+        As ``TIMESYS`` writes it: TAI (or IAT), TT (or TDT, ET), TDB, GPS; what follows a bracket or a space ("UTC
+        approximate") is not looked at.
         Any other is taken for UTC (`known_scale`).
 
     Examples
@@ -109,7 +110,7 @@ def known_scale(scale: str) -> bool:
 
 
 def _scale_name(scale: str) -> str:
-    return scale.partition("(")[0].strip().upper()
+    return scale.partition("(")[0].strip().partition(" ")[0].upper()
 
 
 def night_of(time: np.datetime64, *, longitude: float) -> str:

@@ -12,6 +12,7 @@ import pytest
 from flatnorm_xr.camera.geometry import FileDescription, describe
 from flatnorm_xr.camera.headers import FileHeaders
 from flatnorm_xr.camera.profiles import recognise
+from flatnorm_xr.errors import CameraError
 
 fits = pytest.importorskip("astropy.io.fits")
 yaml = pytest.importorskip("yaml")
@@ -168,6 +169,35 @@ def test_hsc_without_instrument(headers: Path) -> None:
     assert [a.gain for a in detector.amplifiers] == [3.53, 3.48, 3.67, 3.48]
     assert all(math.isnan(a.read_noise) for a in detector.amplifiers)
     assert math.isnan(detector.x)
+
+
+def test_suprimecam(headers: Path) -> None:
+    """The header is that of a trimmed image: before that, it had 32 columns and 4 rows more."""
+    header = property_list(headers / "suprimecam-CORR40535770.yaml")
+    assert (header["PRD-RNG1"], header["PRD-RNG2"]) == (2080, 4100)
+    with pytest.raises(CameraError, match=r"data of amplifier 1 \[33:2080,1:4100\] lies outside .*2048 x 4096"):
+        described(FileHeaders.from_headers([header]))
+    header.update(NAXIS1=2080, NAXIS2=4100)
+    file = described(FileHeaders.from_headers([header]))
+    assert (file.profile.name, file.rule) == (
+        "suprimecam-mit",
+        "INSTRUME = 'SuprimeCam' matches '^SuprimeCam$', there is no S_EFMN11",
+    )
+    assert file.exposure.id == "SUPE00535770"
+    # MJD-STR 54213.335036 = 08:02:27.110, + 200 s / 2
+    assert abs(file.exposure.time - np.datetime64("2007-04-23T08:04:07.110")) < np.timedelta64(1, "ms")
+    assert (file.exposure.physical_filter, file.exposure.observation_type) == ("W-S-R+", "OBJECT")
+    assert (file.exposure.exposure_time, file.exposure.night) == (200.0, "2007-04-22")
+    (detector,) = file.detectors
+    assert (detector.id, detector.name, detector.trimmed_shape) == (0, "w67c1", (4100, 2048))
+    (amplifier,) = detector.amplifiers
+    assert (amplifier.name, str(amplifier.data), str(amplifier.overscan), str(amplifier.trimmed)) == (
+        "1",
+        "[33:2080,1:4100]",
+        "[1:32,1:4100]",
+        "[1:2048,1:4100]",
+    )
+    assert math.isnan(amplifier.gain)
 
 
 def test_lsstcam(headers: Path) -> None:
