@@ -11,12 +11,15 @@ import numpy as np
 import numpy.typing as npt
 
 from flatnorm_xr.camera.file_bytes import FileBytes, FileStamp, Unreadable
+from flatnorm_xr.camera.headers import FileHeaders
 from flatnorm_xr.camera.image_place import ImagePlace
 from flatnorm_xr.measure.checksums import verify_sums
+from flatnorm_xr.measure.rice import SLACK
 
-__all__ = ["ImageFile", "RawImage", "Unreadable", "Words", "open_words"]
+__all__ = ["Buffers", "ImageFile", "RawImage", "Unreadable", "Words", "open_words"]
 
 Array = npt.NDArray[Any]
+Bytes = npt.NDArray[np.uint8]
 
 _DTYPES = {8: ">u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
 
@@ -42,6 +45,50 @@ class RawImage:
     blank: int | None = None
 
 
+class Buffers:
+    """Memory for images, used again when it was given back: fresh memory costs as much as the reading.
+
+    Not to be shared by threads.
+    """
+
+    def __init__(self) -> None:
+        self._free: list[Bytes] = []
+        self._taken: list[Bytes] = []
+
+    def take(self, size: int) -> Bytes:
+        """Give ``size`` bytes of any content: of the buffers that are free the smallest that is large enough, else new.
+
+        Raises
+        ------
+        Unreadable
+            There is not so much memory.
+        """
+        large = [n for n, one in enumerate(self._free) if one.size >= size]
+        if large:
+            buffer = self._free.pop(min(large, key=lambda n: self._free[n].size))
+        else:
+            self._free.clear()  # what is too small would stay so: images of one camera have one size
+            try:
+                buffer = np.empty(size, np.uint8)
+            except (MemoryError, ValueError) as error:
+                msg = f"{size} bytes do not fit into memory"
+                raise Unreadable(msg) from error
+        self._taken.append(buffer)
+        return buffer[:size]
+
+    def give_back(self, part: Bytes) -> None:
+        """Take back one buffer, by the array that `take` gave."""
+        for n, buffer in enumerate(self._taken):
+            if buffer is part.base:
+                self._free.append(self._taken.pop(n))
+                return
+
+    def release(self) -> None:
+        """Take back all buffers."""
+        self._free += self._taken
+        self._taken.clear()
+
+
 class ImageFile(Protocol):
     """What `open_words` needs to know of a file: a FileDescription does."""
 
@@ -61,16 +108,16 @@ class ImageFile(Protocol):
 class Words:
     """Reader of the images of one open file; made by `open_words`."""
 
-    def __init__(self, source: FileBytes, images: Mapping[int, ImagePlace]) -> None:
+    def __init__(self, source: FileBytes, images: Mapping[int, ImagePlace], buffers: Buffers) -> None:
         self._source = source
         self._images = images
-        self._free: list[npt.NDArray[np.uint8]] = []
-        self._taken: list[npt.NDArray[np.uint8]] = []
+        self._buffers = buffers
+        self._verified: tuple[int, Bytes] | None = None
 
     def release(self) -> None:
         """Say that the images read so far are done with: their memory is used again."""
-        self._free += self._taken
-        self._taken.clear()
+        self._verified = None
+        self._buffers.release()
 
     def __call__(self, hdu: int) -> RawImage:
         """Read one image.
@@ -83,18 +130,22 @@ class Words:
         place = self._place(hdu)
         if place.fault:
             raise Unreadable(place.fault)
-        if place.compression or place.tiles is not None:
+        if place.tiles is not None:
             from flatnorm_xr.measure.tiles import decompress
 
-            return decompress(place, self._data(place), header=self._header(place))
-        dtype = np.dtype(_DTYPES[place.bitpix])
-        rows, columns = place.shape
-        data = self._data(place, rows * columns * dtype.itemsize)
-        words = data.view(dtype).reshape(place.shape)
+            stored = self._data(place, place.length)
+            words = decompress(place, stored, header=lambda: self._header(place), empty=self._buffers.take)
+            self._buffers.give_back(stored)
+        else:
+            dtype = np.dtype(_DTYPES[place.bitpix])
+            size = place.shape[0] * place.shape[1] * dtype.itemsize
+            words = self._data(place, size)[:size].view(dtype).reshape(place.shape)
         return RawImage(words, place.zero, place.scale, place.blank)
 
     def verify(self, hdu: int) -> str:
         """Compare an image's bytes with DATASUM, and its header and bytes with CHECKSUM.
+
+        Bytes that were verified are not read again when the image is asked for next.
 
         Returns
         -------
@@ -105,9 +156,12 @@ class Words:
         if place.datasum is None and not place.checksum:
             return ""
         try:
-            return verify_sums(self._data(place), self._header(place), datasum=place.datasum, checksum=place.checksum)
+            header = self._header(place)
+            stored = self._data(place, place.length)
         except Unreadable as error:
             return str(error)
+        self._verified = hdu, stored
+        return verify_sums(stored[: place.length], header, datasum=place.datasum, checksum=place.checksum)
 
     def _place(self, hdu: int) -> ImagePlace:
         if hdu not in self._images:
@@ -118,43 +172,32 @@ class Words:
     def _header(self, place: ImagePlace) -> bytes:
         return self._source.read(place.header_offset, place.offset - place.header_offset)
 
-    def _data(self, place: ImagePlace, length: int | None = None) -> npt.NDArray[np.uint8]:
-        """Bytes of the data unit, or the first of them."""
-        length = place.length if length is None else length
+    def _data(self, place: ImagePlace, length: int) -> Bytes:
+        """First bytes of the data unit, and some that mean nothing behind them."""
+        if self._verified is not None:
+            (hdu, stored), self._verified = self._verified, None
+            if hdu == place.hdu:
+                return stored
+            self._buffers.give_back(stored)
         self._source.check_holds(place.offset, length)
-        data = self._buffer(length)
-        self._source.read_into(place.offset, data.data)
+        data = self._buffers.take(length + SLACK)
+        self._source.read_into(place.offset, data[:length].data)
+        if place.hdu == max(self._images):
+            self._source.check_rest()
         self._source.check_unchanged()
         return data
 
-    def _buffer(self, length: int) -> npt.NDArray[np.uint8]:
-        """Memory for so many bytes: of those that are free the smallest that is large enough, else new."""
-        large = [k for k, one in enumerate(self._free) if one.size >= length + _SLACK]
-        if large:
-            buffer = self._free.pop(min(large, key=lambda k: self._free[k].size))
-        else:
-            self._free.clear()
-            try:
-                buffer = np.empty(length + _SLACK, np.uint8)
-            except (MemoryError, ValueError) as error:
-                msg = f"{length} bytes do not fit into memory"
-                raise Unreadable(msg) from error
-        self._taken.append(buffer)
-        return buffer[:length]
-
-
-_SLACK = 16
-"""Bytes behind the data that decoders may look at."""
-
 
 @contextmanager
-def open_words(file: ImageFile) -> Iterator[Words]:
+def open_words(file: ImageFile | FileHeaders, *, buffers: Buffers | None = None) -> Iterator[Words]:
     """Open a file to read the words of its images.
 
     Parameters
     ----------
-    file : FileDescription
-        From `flatnorm_xr.camera.geometry.describe`; no header is parsed again.
+    file : FileDescription or FileHeaders
+        Of a file that was read; no header is parsed again.
+    buffers : Buffers, optional
+        Memory to read into, kept from file to file; of one thread.
 
     Yields
     ------
@@ -167,4 +210,9 @@ def open_words(file: ImageFile) -> Iterator[Words]:
         The file cannot be opened, or has changed since its headers were read.
     """
     with FileBytes(file.path, stamp=file.stamp) as source:
-        yield Words(source, file.images)
+        images = file.places if isinstance(file, FileHeaders) else file.images
+        words = Words(source, images, Buffers() if buffers is None else buffers)
+        try:
+            yield words
+        finally:
+            words.release()
