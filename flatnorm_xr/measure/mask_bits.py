@@ -184,8 +184,8 @@ def named_bits(bits: Sequence[int | str], sources: Iterable[FileHeaders]) -> tup
     unknown = [name for name, found in planes.items() if len(found) != 1 or not isinstance(next(iter(found)), int)]
     if unknown:
         msg = (
-            f"measure: mask_bits {offenders(unknown)}: a name needs a card {_PLANE}<name> with its bit in the header of "
-            "the mask image, the same in all; give numbers of bits"
+            f"measure: mask_bits {offenders(unknown)}: a name needs a card {_PLANE}<name> with its bit in the header "
+            "of the mask image, the same in all; give numbers of bits"
         )
         raise CameraError(msg)
     return tuple(bit if isinstance(bit, int) else next(iter(planes[bit])) for bit in bits)

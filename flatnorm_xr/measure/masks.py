@@ -22,9 +22,10 @@ from flatnorm_xr.measure.packed_masks import MaskStore, PackedMask, pack
 from flatnorm_xr.measure.reference import Reference, cut_trimmed, load_reference, pixel_sizes
 
 if TYPE_CHECKING:
+    from flatnorm_xr.measure.common_mask import CommonMask
     from flatnorm_xr.measure.words import RawImage
 
-__all__ = ["BadPixels", "Masking", "bad_pixels", "dark_pixels", "load_masking", "without_border"]
+__all__ = ["EVERYTHING", "BadPixels", "Masking", "bad_pixels", "dark_pixels", "load_masking", "without_border"]
 
 Flags = npt.NDArray[np.bool_]
 Words = Callable[[int], "RawImage"]
@@ -59,6 +60,10 @@ class Masking:
     quality_bits: tuple[int, ...] = ()
     border: int = 0
     region: Region | None = None
+
+
+EVERYTHING = Masking()
+"""Nothing is left out."""
 
 
 class BadPixels(NamedTuple):
@@ -122,6 +127,49 @@ def load_masking(
         border=max(border, profile.border),
         region=profile.vignetting if vignetting is None else read_region(vignetting),
     )
+
+
+def leave_out(
+    detector: Detector,
+    *,
+    masking: Masking,
+    profile: Profile,
+    words: Words,
+    path: str,
+    common: CommonMask | None = None,
+) -> tuple[Detector, tuple[BadPixels, ...]]:
+    """Cut the border off a detector, and find the bad pixels of what is left.
+
+    Parameters
+    ----------
+    detector : Detector
+        As its header describes it.
+    masking, profile, words, path
+        As of `bad_pixels`.
+    common : CommonMask, optional
+        Of this detector; what is bad in it is bad.
+
+    Returns
+    -------
+    Detector
+        With smaller data sections. An amplifier that lies in the border as a whole keeps its section.
+    tuple of BadPixels
+        One an amplifier; of one in the border all are bad.
+
+    Raises
+    ------
+    CameraError
+        As `bad_pixels` and `without_border`; or a common mask of other sections.
+    """
+    inner = without_border(detector, border=masking.border, profile=profile, path=path)
+    kept = tuple(cut or amplifier for cut, amplifier in zip(inner, detector.amplifiers, strict=True))
+    detector = replace(detector, amplifiers=kept)
+    found = bad_pixels(detector, masking=masking, profile=profile, words=words, path=path, constant=common is None)
+    bad = []
+    for amplifier, cut, one in zip(kept, inner, found, strict=True):
+        pixels = one.pixels if common is None else _either(one.pixels, common.of(amplifier, path=path))
+        bad.append(one._replace(pixels=pixels if cut is not None else np.ones(amplifier.data.shape, dtype=np.bool_)))
+    return detector, tuple(bad)
 
 
 def bad_pixels(

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["MaskStore", "PackedMask", "pack"]
+__all__ = ["MaskStore", "PackedMask", "either", "pack"]
 
 Flags = npt.NDArray[np.bool_]
 
@@ -55,8 +55,8 @@ def pack(bad: Flags | None) -> PackedMask | None:
 
     Examples
     --------
-    >>> pack(np.eye(3, dtype=bool)).unpacked().sum()
-    np.int64(3)
+    >>> pack(np.eye(2, dtype=bool)).unpacked().tolist()
+    [[True, False], [False, True]]
     """
     if bad is None:
         return None
@@ -67,6 +67,27 @@ def pack(bad: Flags | None) -> PackedMask | None:
     if 32 * number < bad.size < 2**32:
         return PackedMask(shape, places=np.flatnonzero(bad).astype(np.uint32))
     return PackedMask(shape, bits=np.packbits(bad))
+
+
+def either(first: PackedMask | None, second: PackedMask | None) -> PackedMask | None:
+    """Join two masks of the same shape: what is bad in one of them or in both; None has no bad pixels.
+
+    Examples
+    --------
+    >>> either(pack(np.eye(2, dtype=bool)), pack(np.eye(2, dtype=bool)[::-1])).unpacked().tolist()
+    [[True, True], [True, True]]
+    """
+    if first is None or second is None:
+        return second if first is None else first
+    if first.places is not None and second.places is not None:
+        places = np.union1d(first.places, second.places)
+        if 32 * places.size < first.shape[0] * first.shape[1]:
+            return PackedMask(first.shape, places=places)
+    return PackedMask(first.shape, bits=_as_bits(first) | _as_bits(second))
+
+
+def _as_bits(mask: PackedMask) -> npt.NDArray[np.uint8]:
+    return np.packbits(mask.unpacked()) if mask.bits is None else mask.bits
 
 
 class MaskStore:
