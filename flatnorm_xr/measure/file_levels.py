@@ -14,6 +14,7 @@ from flatnorm_xr.camera.geometry import Detector, FileDescription
 from flatnorm_xr.camera.profiles import Profile
 from flatnorm_xr.flags import Flag
 from flatnorm_xr.measure.assemble import FileLevels, Level
+from flatnorm_xr.measure.masks import EVERYTHING, Masking
 from flatnorm_xr.measure.reference import Reference
 
 if TYPE_CHECKING:
@@ -34,9 +35,8 @@ class Reduction:
     clip: float = 3.0
     iterations: int = 3
     bias: Reference | None = None
-    mask: Reference | None = None
+    masking: Masking = EVERYTHING
     saturation: float | None = None
-    border: int = 0
     edge_strips: int = 0
     checksum: bool = False
 
@@ -88,9 +88,8 @@ def _measure_detector(
         profile=file.profile,
         path=file.path,
         bias=setting.bias,
-        mask=setting.mask,
+        masking=setting.masking,
         saturation=setting.saturation,
-        border=setting.border,
     )
     read = [part for part in frame.parts if part is not None]
     whole = len(read) == len(frame.parts)

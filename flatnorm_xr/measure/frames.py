@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from math import inf
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from math import inf, isnan
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +13,7 @@ import numpy.typing as npt
 from flatnorm_xr.camera.geometry import Amplifier, Detector
 from flatnorm_xr.camera.profiles import Profile
 from flatnorm_xr.errors import CameraError, offenders
+from flatnorm_xr.measure.masks import EVERYTHING, Masking, bad_pixels, without_border
 from flatnorm_xr.measure.overscan import overscan_level
 from flatnorm_xr.measure.parts import Part
 from flatnorm_xr.measure.reference import Reference
@@ -28,6 +29,9 @@ ReadWords = Callable[[int], "RawImage"]
 """Gives the words of an HDU by its number; raises `Unreadable`."""
 
 
+_NO_PIXELS = Part(np.empty((0, 0), dtype=np.int16))
+
+
 @dataclass(frozen=True)
 class Frame:
     """Amplifiers of one detector in one file.
@@ -35,7 +39,7 @@ class Frame:
     Attributes
     ----------
     detector : Detector
-        Its amplifiers, in the order of ``parts``.
+        Its amplifiers, in the order of ``parts``, their sections without the border.
     parts : tuple of Part or None
         Words of each amplifier's data section, and what is to be done to them; None where it cannot be read.
     """
@@ -51,9 +55,8 @@ def read_detector(
     profile: Profile,
     path: str,
     bias: Reference | None = None,
-    mask: Reference | None = None,
+    masking: Masking = EVERYTHING,
     saturation: float | None = None,
-    border: int = 0,
 ) -> Frame:
     """Find words, overscan, bias, gain, saturation and bad pixels of the amplifiers of one detector.
 
@@ -64,59 +67,65 @@ def read_detector(
     detector : Detector
         Its sections, from the header.
     profile : Profile
-        Kind of overscan, whether the gain is applied, border.
+        Kind of overscan, whether the gain is applied.
     path : str
         The file, for messages.
-    bias, mask : Reference, optional
-        Image to subtract, in the units of the overscan-subtracted frame; image whose non-zero pixels are bad.
+    bias : Reference, optional
+        Image to subtract, in the units of the overscan-subtracted frame.
+    masking : Masking
+        What is left out, besides saturated pixels.
     saturation : float, optional
         Raw adu from which a pixel is saturated, instead of what the header says.
-    border : int
-        Pixels left out along the detector's edges; the profile's if that is more.
 
     Returns
     -------
     Frame
+        An amplifier that lies within the border has no pixels.
 
     Raises
     ------
     CameraError
-        Overscan that does not cover the data's rows, a gain that is needed and not known, a border where the
-        amplifiers' places are not known, a bias or mask whose shape does not fit.
+        Overscan that does not cover the data's rows, a gain that is needed and not known, a border or vignetting where
+        the amplifiers' places are not known, a bias or mask whose shape does not fit.
     """
     _check_gains(detector, profile, path)
-    read = _kept_words(words, detector)
-    offsets = list(bias.images(detector, profile)) if bias is not None else []
-    flags = list(mask.images(detector, profile)) if mask is not None else []
+    inner = without_border(detector, border=masking.border, profile=profile, path=path)
+    lit = [amplifier for amplifier in inner if amplifier is not None]
+    cut = replace(detector, amplifiers=tuple(lit))
+    read = _words_of(words, cut)
+    offsets: Sequence[Array | None] = [None] * len(lit) if bias is None else list(bias.images(cut, profile))
+    bad = bad_pixels(cut, masking=masking, profile=profile, words=words, path=path)
+    found = iter(zip(lit, offsets, bad, strict=True))
     parts: list[Part | None] = []
-    for i, amplifier in enumerate(detector.amplifiers):
+    for amplifier in inner:
+        if amplifier is None:
+            parts.append(_NO_PIXELS)
+            continue
+        amplifier, offset, wrong = next(found)
         raw = read[amplifier.hdu]
-        overscan = raw if amplifier.overscan_hdu is None else read[amplifier.overscan_hdu]
-        if raw is None or overscan is None:
+        beside = raw if amplifier.overscan_hdu is None else read[amplifier.overscan_hdu]
+        if raw is None or beside is None or wrong.problem:
             parts.append(None)
             continue
         limit = amplifier.saturation if saturation is None else saturation
-        bad = np.zeros(amplifier.data.shape, dtype=np.bool_)
-        if flags:
-            bad |= flags[i] != 0
-        _mask_border(bad, amplifier, detector, max(border, profile.border), path)
         parts.append(
             Part(
                 words=raw.words[amplifier.data.slices],
                 zero=raw.zero,
                 scale=raw.scale,
                 blank=raw.blank,
-                offset=_offset(overscan, amplifier, profile, path),
-                bias=offsets[i] if offsets else None,
+                offset=_offset(beside, amplifier, profile, path),
+                bias=offset,
                 gain=amplifier.gain if profile.apply_gain else 1.0,
-                limit=limit if limit == limit else inf,
-                bad=bad if bad.any() else None,
+                limit=inf if isnan(limit) else limit,
+                bad=wrong.pixels,
             )
         )
-    return Frame(detector, tuple(parts))
+    amplifiers = (b if b is not None else a for a, b in zip(detector.amplifiers, inner, strict=True))
+    return Frame(replace(detector, amplifiers=tuple(amplifiers)), tuple(parts))
 
 
-def _kept_words(words: ReadWords, detector: Detector) -> dict[int, RawImage | None]:
+def _words_of(words: ReadWords, detector: Detector) -> dict[int, RawImage | None]:
     """Words of all HDUs of a detector; None where an HDU cannot be read, or has another shape than its header said."""
     from flatnorm_xr.camera.file_bytes import Unreadable
 
@@ -148,31 +157,3 @@ def _check_gains(detector: Detector, profile: Profile, path: str) -> None:
             f"{offenders(unknown)}; write the gains into the profile, or set apply_gain: false"
         )
         raise CameraError(msg)
-
-
-def _mask_border(
-    wrong: npt.NDArray[np.bool_], amplifier: Amplifier, detector: Detector, border: int, path: str
-) -> None:
-    """Mark pixels within ``border`` of the edge of the detector's trimmed image, in place."""
-    if border == 0:
-        return
-    if amplifier.trimmed is None:
-        msg = (
-            f"{path}: border {border} needs the places of the amplifiers in detector {detector.id}, and its sections "
-            "do not say them; correct amplifiers.trimmed in the profile, or use border 0"
-        )
-        raise CameraError(msg)
-    flips = (amplifier.data.flip_y != amplifier.trimmed.flip_y, amplifier.data.flip_x != amplifier.trimmed.flip_x)
-    edges: Iterator[npt.NDArray[np.bool_]] = (
-        _near_edge(place, size, border, flip)
-        for place, size, flip in zip(amplifier.trimmed.slices, detector.trimmed_shape, flips, strict=True)
-    )
-    rows, columns = edges
-    wrong[rows, :] = True
-    wrong[:, columns] = True
-
-
-def _near_edge(place: slice, size: int, border: int, flip: bool) -> npt.NDArray[np.bool_]:
-    index = np.arange(place.start, place.stop)
-    near = (index < border) | (index >= size - border)
-    return near[::-1] if flip else near

@@ -20,6 +20,7 @@ from flatnorm_xr.errors import FlatnormError, ReadError, offenders, warn
 from flatnorm_xr.flags import Flag
 from flatnorm_xr.measure.assemble import FileLevels, assemble
 from flatnorm_xr.measure.file_levels import Reduction, measure_file, unreadable_file
+from flatnorm_xr.measure.masks import load_masking
 from flatnorm_xr.measure.reference import load_reference
 from flatnorm_xr.measure.resume import check_same_way, levels_by_file, unchanged
 from flatnorm_xr.measure.survey import survey
@@ -31,7 +32,7 @@ __all__ = ["measure"]
 _BETWEEN_PARTIALS = 60.0
 """Seconds between one call of ``partial`` and the next."""
 
-_CONFIGURATION = ("statistic", "clip", "iterations", "saturation", "border", "edge_strips")
+_CONFIGURATION = ("statistic", "clip", "iterations", "saturation", "edge_strips")
 
 
 def measure(
@@ -44,7 +45,9 @@ def measure(
     bias: Any = None,
     mask: Any = None,
     saturation: float | None = None,
+    mask_bits: Any = None,
     border: int = 0,
+    vignetting: Any = None,
     edge_strips: int = 0,
     checksum: bool = False,
     strict: bool = False,
@@ -74,11 +77,18 @@ def measure(
     bias : path, DataArray, or a mapping of detector to one of these, optional
         Image to subtract, laid out like the raw files or trimmed. From a raw one its own overscan is subtracted.
     mask : same, optional
-        Image whose non-zero pixels are left out.
+        Image whose non-zero pixels are left out, or those that have one of ``mask_bits``.
     saturation : float, optional
         Raw adu from which a pixel is saturated, instead of what headers and profile say.
+    mask_bits : int, str, or a list of these, optional
+        Bits of the mask that are bad, by number or by the name that the mask's header gives them; any but 0 when not
+        given. Without ``mask``, bits of the data-quality images in the files themselves.
     border : int
         Pixels left out along the edges of each detector.
+    vignetting : mapping or str, optional
+        Where the camera gets light, instead of what the profile says: ``"circle 0 0 180 mm"`` or ``{"polygon": [...],
+        "units": "pixel"}`` (`flatnorm_xr.camera.regions.read_region`). Pixels outside are left out; with ``"none"``
+        none is.
     edge_strips : int
         Width in pixels (32 is usual) of strips on both sides of the borders between amplifiers: adds ``edge_ratio``,
         how the amplifiers of one detector compare where they meet. It tells gains apart from gradients of the light,
@@ -146,23 +156,28 @@ def measure(
         from flatnorm_xr.measure.edges import check_places
 
         check_places(files)
+    profile = (files or [one.file for one in before])[0].profile
     detectors = list(dict.fromkeys(detector.id for file in files for detector in file.detectors))
     reduction = Reduction(
         statistic=statistic,
         clip=float(clip),
         iterations=int(iterations),
         bias=load_reference(bias, what="bias", detectors=detectors),
-        mask=load_reference(mask, what="mask", detectors=detectors),
+        masking=load_masking(
+            profile, detectors=detectors, mask=mask, mask_bits=mask_bits, border=int(border), vignetting=vignetting
+        ),
         saturation=None if saturation is None else float(saturation),
-        border=int(border),
         edge_strips=int(edge_strips),
         checksum=checksum,
     )
     configuration = {
-        "camera": (files or [one.file for one in before])[0].profile.name,
+        "camera": profile.name,
         **{name: getattr(reduction, name) for name in _CONFIGURATION},
         "bias": _name_of(bias),
         "mask": _name_of(mask),
+        "mask_bits": mask_bits if mask_bits is None or isinstance(mask_bits, str | int) else list(mask_bits),
+        "border": int(border),
+        "vignetting": None if vignetting is None else str(vignetting),
         "checksum": checksum,
         "strict": strict,
     }

@@ -20,6 +20,7 @@ from flatnorm_xr.camera.headers import FileHeaders, read_headers
 from flatnorm_xr.camera.profiles import Profile, load_profile
 from flatnorm_xr.errors import CameraError, ReadError
 from flatnorm_xr.measure.frames import Frame, read_detector
+from flatnorm_xr.measure.masks import load_masking
 from flatnorm_xr.measure.parts import corrected_pixels, measure_parts
 from flatnorm_xr.measure.reference import load_reference
 from flatnorm_xr.measure.words import Unreadable, open_words
@@ -85,16 +86,18 @@ def corrected(frame: Frame) -> Pixels:
     )
 
 
-def read(path: Path, *, profile: Profile | None = None, bias: Any = None, mask: Any = None, **options: Any) -> Pixels:
+def read(
+    path: Path, *, profile: Profile | None = None, bias: Any = None, mask: Any = None, border: int = 0, **options: Any
+) -> Pixels:
     profile = profile or load_profile("decam")
     file = describe(read_headers(path), profile=profile)
     (detector,) = file.detectors
-    references = {
-        name: load_reference(given, what=name, detectors=[detector.id])
-        for name, given in (("bias", bias), ("mask", mask))
-    }
+    subtracted = load_reference(bias, what="bias", detectors=[detector.id])
+    masking = load_masking(profile, detectors=[detector.id], mask=mask, border=border)
     with open_words(file) as words:
-        return corrected(read_detector(words, detector, profile=profile, path=str(path), **{**references, **options}))
+        return corrected(
+            read_detector(words, detector, profile=profile, path=str(path), bias=subtracted, masking=masking, **options)
+        )
 
 
 def amplifiers(pixels: Pixels) -> tuple[Array, Array]:
@@ -183,25 +186,28 @@ def test_nan_is_left_for_the_statistics(tmp_path: Path) -> None:
 
 def test_border_is_that_of_the_detector_not_of_the_amplifier(tmp_path: Path) -> None:
     pixels = read(write(tmp_path / "a.fits", raw_image()), border=2)
-    a, b = (~pixels.bad[part].reshape(ROWS, 8) for part in pixels.slices)
-    assert_array_equal(np.flatnonzero(a.any(axis=1)), [2, 3])
-    assert_array_equal(np.flatnonzero(a.any(axis=0)), np.arange(6))
-    assert_array_equal(np.flatnonzero(b.any(axis=0)), np.arange(2, 8))
+    a, b = (pixels.values[part].reshape(ROWS - 4, 6) for part in pixels.slices)
+    assert_array_equal(a, LIGHT_A[2:-2, :6])
+    assert_array_equal(b, LIGHT_B[2:-2, 2:])
 
 
 def test_border_follows_flipped_amplifiers(tmp_path: Path) -> None:
     # Amplifier A is written mirrored: its first raw column is the detector's last.
     path = write(tmp_path / "a.fits", raw_image(), CCDSECA="[16:9,1:6]")
     pixels = read(path, border=1)
-    a = ~pixels.bad[pixels.slices[0]].reshape(ROWS, 8)
-    assert_array_equal(np.flatnonzero(a.any(axis=0)), np.arange(1, 8))
+    assert_array_equal(pixels.values[pixels.slices[0]].reshape(ROWS - 2, 7), LIGHT_A[1:-1, 1:])
 
 
 def test_border_needs_places(tmp_path: Path) -> None:
     path = write(tmp_path / "a.fits", raw_image(), CCDSECA="[1:8,1:6]")
-    assert read(path).bad.sum() == 0
+    assert read(path).values.size == 2 * ROWS * 8
     with pytest.raises(CameraError, match="border 1 needs the places of the amplifiers in detector 3"):
         read(path, border=1)
+
+
+def test_an_amplifier_within_the_border_has_no_pixels(tmp_path: Path) -> None:
+    pixels = read(write(tmp_path / "a.fits", raw_image(), DATASECA="[11:12,1:6]", CCDSECA="[9:10,1:6]"), border=2)
+    assert [part.stop - part.start for part in pixels.slices] == [0, (ROWS - 4) * 6]
 
 
 def trimmed_bias() -> Array:
