@@ -22,7 +22,6 @@ from flatnorm_xr.measure.packed_masks import MaskStore, PackedMask, pack
 from flatnorm_xr.measure.reference import Reference, cut_trimmed, load_reference, pixel_sizes
 
 if TYPE_CHECKING:
-    from flatnorm_xr.measure.common_mask import CommonMask
     from flatnorm_xr.measure.words import RawImage
 
 __all__ = ["EVERYTHING", "BadPixels", "Masking", "bad_pixels", "dark_pixels", "load_masking", "without_border"]
@@ -129,51 +128,8 @@ def load_masking(
     )
 
 
-def leave_out(
-    detector: Detector,
-    *,
-    masking: Masking,
-    profile: Profile,
-    words: Words,
-    path: str,
-    common: CommonMask | None = None,
-) -> tuple[Detector, tuple[BadPixels, ...]]:
-    """Cut the border off a detector, and find the bad pixels of what is left.
-
-    Parameters
-    ----------
-    detector : Detector
-        As its header describes it.
-    masking, profile, words, path
-        As of `bad_pixels`.
-    common : CommonMask, optional
-        Of this detector; what is bad in it is bad.
-
-    Returns
-    -------
-    Detector
-        With smaller data sections. An amplifier that lies in the border as a whole keeps its section.
-    tuple of BadPixels
-        One an amplifier; of one in the border all are bad.
-
-    Raises
-    ------
-    CameraError
-        As `bad_pixels` and `without_border`; or a common mask of other sections.
-    """
-    inner = without_border(detector, border=masking.border, profile=profile, path=path)
-    kept = tuple(cut or amplifier for cut, amplifier in zip(inner, detector.amplifiers, strict=True))
-    detector = replace(detector, amplifiers=kept)
-    found = bad_pixels(detector, masking=masking, profile=profile, words=words, path=path, constant=common is None)
-    bad = []
-    for amplifier, cut, one in zip(kept, inner, found, strict=True):
-        pixels = one.pixels if common is None else _either(one.pixels, common.of(amplifier, path=path))
-        bad.append(one._replace(pixels=pixels if cut is not None else np.ones(amplifier.data.shape, dtype=np.bool_)))
-    return detector, tuple(bad)
-
-
 def bad_pixels(
-    detector: Detector, *, masking: Masking, profile: Profile, words: Words, path: str, constant: bool = True
+    detector: Detector, *, masking: Masking, profile: Profile, words: Words, path: str
 ) -> tuple[BadPixels, ...]:
     """Find the pixels of each amplifier of a detector that are left out: mask, data quality, no light.
 
@@ -192,8 +148,6 @@ def bad_pixels(
         HDU number to `RawImage`; called only for data-quality images. What it gave before is used no more.
     path : str
         The file, for messages.
-    constant : bool
-        False: data quality alone, where a mask over all exposures has the rest.
 
     Returns
     -------
@@ -207,7 +161,7 @@ def bad_pixels(
         known.
     """
     count = len(detector.amplifiers)
-    if constant and (masking.image is not None or masking.region is not None):
+    if masking.image is not None or masking.region is not None:
         held = _STORE.get(_key(detector, masking), lambda: tuple(_constant_masks(detector, masking, profile, path)))
         found: list[Flags | None] = [None if mask is None else mask.unpacked() for mask in held]
     else:

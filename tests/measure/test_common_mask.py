@@ -15,14 +15,11 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
 from flatnorm_xr.camera.geometry import Amplifier, Detector
-from flatnorm_xr.camera.profiles import load_profile
 from flatnorm_xr.camera.sections import Section
 from flatnorm_xr.errors import CameraError
 from flatnorm_xr.measure.common_mask import CommonMask, add_masks, frame_mask, left_out
 from flatnorm_xr.measure.frames import Frame
 from flatnorm_xr.measure.kernels import Part, corrected_pixels, measure_parts
-from flatnorm_xr.measure.masks import leave_out, load_masking
-from flatnorm_xr.measure.words import RawImage
 
 Array = npt.NDArray[Any]
 
@@ -184,42 +181,3 @@ def test_masks_of_a_night_are_small() -> None:
         found = add_masks([mask_of(part(bad=hit))], to=found)
     assert found[7].nbytes <= GRADIENT.size // 8
     assert_array_equal(found[7].of(detector().amplifiers[0], path=""), expected)
-
-
-def no_words(hdu: int) -> RawImage:
-    raise AssertionError(hdu)
-
-
-def test_a_common_mask_joins_what_else_is_left_out() -> None:
-    """It holds the masks that serve all exposures; data quality of an exposure that added nothing still counts."""
-    profile = load_profile("generic")
-    masking = load_masking(profile, detectors=[7], mask=GRADIENT == 1010, border=1)
-    cut, bad = leave_out(detector(mask_hdu=3), masking=masking, profile=profile, path="a.fits", words=quality)
-    assert str(cut.amplifiers[0].data) == "[2:39,2:3]"
-    inner = GRADIENT[1:3, 1:39]
-    assert_array_equal(bad[0].pixels, (inner == 1010) | (inner == 1030))
-    common = frame_mask(Frame(cut, (Part(inner, bad=inner == 1010),)), path="a.fits", saturated_fraction=FRACTION)
-    cut, bad = leave_out(
-        detector(mask_hdu=3), masking=masking, profile=profile, path="a.fits", words=quality, common=common
-    )
-    assert_array_equal(bad[0].pixels, (inner == 1010) | (inner == 1030))
-    cut, bad = leave_out(detector(), masking=masking, profile=profile, path="a.fits", words=no_words, common=common)
-    assert_array_equal(bad[0].pixels, inner == 1010)
-
-
-def quality(hdu: int) -> RawImage:
-    return RawImage((GRADIENT == 1030).astype("u1"))
-
-
-def test_an_amplifier_in_the_border_has_no_good_pixel() -> None:
-    profile = load_profile("generic")
-    cut, bad = leave_out(
-        detector(),
-        masking=load_masking(profile, detectors=[7], border=2),
-        profile=profile,
-        path="a.fits",
-        words=no_words,
-    )
-    assert cut == detector()
-    assert bad[0].pixels is not None
-    assert bad[0].pixels.all()

@@ -381,16 +381,6 @@ def test_several_masks_are_one() -> None:
     alone[2] = True
     alone[:, 5] = True
     assert_array_equal(trimmed(detector, found), alone)
-    masking = load_masking(load_profile("decam"), detectors=[3], mask=mask, vignetting="circle 8.5 3.5 5 pixel")
-    rest = bad_pixels(
-        detector,
-        masking=masking,
-        profile=load_profile("decam"),
-        words=lambda hdu: RawImage(quality),
-        path="a.fits",
-        constant=False,
-    )
-    assert_array_equal(trimmed(detector, [one.pixels for one in rest]), quality != 0)
 
 
 def inner(detector: Detector, border: int, profile: Profile | None = None) -> tuple[Amplifier | None, ...]:
