@@ -87,7 +87,7 @@ def _reversed(section: Section) -> tuple[bool, bool]:
     return section.flip_y, section.flip_x
 
 
-def to_trimmed(amplifier: Amplifier) -> Affine | None:
+def to_trimmed(amplifier: Amplifier | Draft) -> Affine | None:
     """Pixels of an amplifier's HDU onto those of the detector's trimmed image; None where that is not known."""
     return None if amplifier.trimmed is None else map_of_sections(amplifier.data, amplifier.trimmed)
 
@@ -143,7 +143,7 @@ def places_in_mosaic(
         if profile.layout == "hdu-is-amplifier":
             maps = [_about(map_of_sections(a.data, found[a.hdu][0]), found[a.hdu][1]) for a in amplifiers]
         else:
-            maps = _divided(*next(iter(found.values())), amplifiers, shape)
+            maps = _divided(*next(iter(found.values())), amplifiers, shape, _aspect(hdus[0], profile, path))
     boxes = [] if maps is None else [_covered(one, a.data) for one, a in zip(maps, amplifiers, strict=True)]
     whole = whole or _bounds(boxes)
     if not all(isfinite(value) for box in (whole, *boxes) for value in box):
@@ -200,17 +200,29 @@ def _about(pixels: Affine, origin: Sequence[float]) -> Affine:
 
 
 def _divided(
-    section: Section, origin: tuple[float, float], amplifiers: Sequence[Draft], shape: tuple[int, ...]
+    section: Section,
+    origin: tuple[float, float],
+    amplifiers: Sequence[Draft],
+    shape: tuple[int, ...],
+    aspect: float,
 ) -> list[Affine] | None:
     """Map amplifiers into the detector's section of the mosaic, which may be reversed; None when not known."""
     maps = [one for one in map(to_trimmed, amplifiers) if one is not None]
     if len(shape) != 2 or len(maps) < len(amplifiers):
         return None
     rows, columns = section.shape
-    if abs(rows * shape[1] / (columns * shape[0]) - 1) > _SAME_SHAPE:
+    if abs(rows * shape[1] * aspect / (columns * shape[0]) - 1) > _SAME_SHAPE:
         return None
     whole = _about(map_of_sections(Section(1, shape[1], 1, shape[0]), section), origin)
     return [one.then(whole) for one in maps]
+
+
+def _aspect(hdu: HduHeader, profile: Profile, path: str) -> float:
+    """Width of a binned pixel over its height, both in unbinned pixels; 1 where the header does not say."""
+    rule = profile.detector.binning
+    words = str(rule.find(hdu, path=path)).split() if rule is not None else []
+    given = len(words) == 2 and all(word.isdigit() and int(word) > 0 for word in words)
+    return int(words[0]) / int(words[1]) if given else 1.0
 
 
 def _map_of_wcs(hdu: HduHeader, letter: str, origin: Sequence[float]) -> Affine:

@@ -16,6 +16,7 @@ from flatnorm_xr.camera.geometry import Amplifier, Detector, describe
 from flatnorm_xr.camera.headers import FileHeaders, read_headers
 from flatnorm_xr.camera.places import Place, map_of_sections, to_trimmed
 from flatnorm_xr.camera.profiles import load_profile
+from flatnorm_xr.camera.rules import parse_rule
 from flatnorm_xr.camera.sections import Section
 from flatnorm_xr.simulate.night import CAMERAS
 
@@ -129,6 +130,19 @@ def test_binning_does_not_move_anything() -> None:
     assert place(detector(DETSEC="[21:60,81:120]", DETSIZE="[1:80,1:200]").amplifiers[0]) == pytest.approx(
         (0.15, 0, 0.3, 0.6)
     )
+
+
+def test_pixels_binned_in_one_direction_keep_their_places() -> None:
+    """20 x 20 pixels of 1 x 3: a section of 20 x 60."""
+    given = load_profile("decam")
+    profile = replace(given, detector=replace(given.detector, binning=parse_rule("CCDSUM")))
+    unbinned = {"CCDSECA": "[11:20,1:60]", "CCDSECB": "[1:10,1:60]"}
+    cards = ccd(DETSEC="[11:30,41:100]", DETSIZE="[1:40,1:140]", CCDSUM="1 3", **unbinned)
+    headers = FileHeaders.from_headers([fits.Header([("SIMPLE", True), ("NAXIS", 0)]), cards])
+    a, _ = describe(headers, profile=profile).detectors[0].amplifiers
+    assert a.to_focal_plane is not None
+    assert place(a) == pytest.approx((0.075, 0, 0.15, 0.9))
+    assert a.to_focal_plane(11.0, 2.0) == pytest.approx((0.015 * 0.5, 0.015 * (45 - 70.5)))
 
 
 @pytest.mark.parametrize(
