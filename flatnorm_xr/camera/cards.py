@@ -6,13 +6,17 @@ import re
 import warnings
 from typing import Any
 
-__all__ = ["Cards"]
+__all__ = ["CardError", "Cards"]
 
 _CARD = 80
 _VALUE = re.compile(
     r"= *(?:'((?:[^']|'')*)'|([TF])|([+-]?\d+)|([+-]?(?:\.\d+|\d+\.\d*|\d+)(?:[ED][+-]?\d+)?))? *(?:/.*)?$"
 )
 """Value of a card that keeps to the rules: text, truth, whole number, number, or none."""
+
+
+class CardError(ValueError):
+    """A card does not follow the rules of FITS, or cannot be what it says."""
 
 
 class Cards:
@@ -34,31 +38,25 @@ class Cards:
     """
 
     def __init__(self, raw: bytes) -> None:
-        text = raw.decode("latin-1")
-        if not (text.isascii() and text.isprintable()):
-            text = re.sub("[^ -~]", "?", text.replace("\0", " "))
-        self._text = text
-        self._places = _find_keywords(text)
+        self._text = raw.decode("latin-1")
+        self._first, self._repeated = _find_keywords(self._text)
         self._values: dict[int, Any] = {}
 
-    def _at(self, key: str) -> list[int]:
-        key = key.upper()
-        key = key[9:].strip() if key.startswith("HIERARCH ") else key
-        return self._places.get(key.ljust(8), [])
-
     def __contains__(self, key: str) -> bool:
-        return bool(self._at(key))
+        return _padded(key) in self._first
 
     def count(self, key: str) -> int:
         """How often a keyword occurs."""
-        return len(self._at(key))
+        key = _padded(key)
+        return len(self._repeated[key]) if key in self._repeated else int(key in self._first)
 
     def __getitem__(self, key: str | tuple[str, int]) -> Any:
         name, nth = (key, 0) if isinstance(key, str) else key
-        places = self._at(name)
-        if not 0 <= nth < len(places):
+        padded = _padded(name)
+        places = self._repeated.get(padded) if nth else None
+        at = self._first.get(padded) if nth == 0 else places[nth] if places and nth < len(places) else None
+        if at is None:
             raise KeyError(name)
-        at = places[nth]
         if at not in self._values:
             self._values[at] = self._parse(at)
         return self._values[at]
@@ -68,13 +66,13 @@ class Cards:
 
         Raises
         ------
-        astropy.io.fits.VerifyError
+        CardError
             The card does not follow the rules of FITS.
         """
-        return self[key] if self._at(key) else default
+        return self[key] if _padded(key) in self._first else default
 
     def _parse(self, at: int) -> Any:
-        card = self._text[at : at + _CARD]
+        card = _clean(self._text[at : at + _CARD])
         long = card.startswith("HIERARCH")
         start = card.find("=") if long else 8
         found = _VALUE.match(card, start) if start >= 0 and (long or card[9] == " ") else None
@@ -93,32 +91,52 @@ class Cards:
         return None if number is None else float(number.replace("D", "E"))
 
     def _parse_odd(self, at: int) -> Any:
-        from astropy.io.fits import Card
+        from astropy.io.fits import Card, VerifyError
 
         end = at + _CARD
         while self._text.startswith("CONTINUE", end):
             end += _CARD
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            value = Card.fromstring(self._text[at:end]).value
+            try:
+                value = Card.fromstring(_clean(self._text[at:end])).value
+            except VerifyError as error:
+                raise CardError(" ".join(str(error).split())) from error
         return None if type(value).__name__ == "Undefined" else value
 
 
-def _find_keywords(text: str) -> dict[str, list[int]]:
-    """Where each keyword stands, padded to eight characters."""
-    places: dict[str, list[int]] = {}
-    for at in range(0, len(text), _CARD):
-        key = text[at : at + 8]
-        if key in places:
-            places[key].append(at)
-        else:
-            places[key] = [at]
-    odd = [key for key in places if "=" in key or key != key.upper()]
-    for key in odd:
-        name = key.partition("=")[0].strip().upper().ljust(8)
-        places[name] = sorted([*places.get(name, []), *places.pop(key)])
-    for at in places.get("HIERARCH", ()):
-        name, equals, _ = text[at + 8 : at + _CARD].partition("=")
-        if equals:
-            places.setdefault(name.strip().upper().ljust(8), []).append(at)
-    return places
+def _clean(text: str) -> str:
+    """Printable ASCII instead of whatever bytes stand in a header: ``?``, and a space for NUL."""
+    return text if text.isascii() and text.isprintable() else re.sub("[^ -~]", "?", text.replace("\0", " "))
+
+
+def _padded(key: str) -> str:
+    key = key.upper()
+    return (key[9:].strip() if key.startswith("HIERARCH ") else key).ljust(8)
+
+
+def _find_keywords(text: str) -> tuple[dict[str, int], dict[str, list[int]]]:
+    """Where each keyword, padded to eight characters, stands first; and all places of those that stand twice."""
+    places = range(0, len(text), _CARD)
+    keys = [text[at : at + 8] for at in places]
+    every = "".join(set(keys))
+    if "=" in every or "HIERARCH" in every or every != every.upper():
+        keys = [_mend(text[at : at + _CARD]) if _is_odd(key) else key for at, key in zip(places, keys, strict=True)]
+    first = dict(zip(reversed(keys), reversed(places), strict=True))
+    repeated: dict[str, list[int]] = {}
+    if len(first) < len(keys):
+        for at, key in zip(places, keys, strict=True):
+            if first[key] != at:
+                repeated.setdefault(key, [first[key]]).append(at)
+    return first, repeated
+
+
+def _is_odd(key: str) -> bool:
+    """Whether the first eight characters of a card are not its keyword."""
+    return key == "HIERARCH" or "=" in key or key != key.upper()
+
+
+def _mend(card: str) -> str:
+    """Keyword of a card that begins with HIERARCH, or whose keyword is in small letters or not padded."""
+    key, equals, _ = card.removeprefix("HIERARCH").partition("=")
+    return (key if equals else card[:8]).strip().upper().ljust(8)

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from flatnorm_xr.camera.cards import Cards
-from flatnorm_xr.camera.file_bytes import FileBytes, FileStamp, Unreadable, one_line
+from flatnorm_xr.camera.cards import CardError, Cards
+from flatnorm_xr.camera.file_bytes import FileBytes, FileStamp, Unreadable
 from flatnorm_xr.camera.files import check_regular
-from flatnorm_xr.camera.image_place import BadCardError, ImagePlace, data_length, find_place, image_shape
+from flatnorm_xr.camera.image_place import ImagePlace, data_length, find_place, image_shape
 from flatnorm_xr.errors import ReadError
 
 __all__ = ["FileHeaders", "HduHeader", "read_headers"]
@@ -72,14 +72,14 @@ class HduHeader:
         ReadError
             The card does not follow the rules of FITS.
         """
-        from astropy.io.fits import VerifyError
-
         headers = [self.header] if self.primary is None else [self.header, self.primary]
         for header in headers:
             for nth in range(header.count(key) if key in header else 0):
                 try:
                     value = header[key, nth]
-                except VerifyError as error:
+                except Exception as error:
+                    if not isinstance(error, CardError) and type(error).__name__ != "VerifyError":  # astropy's
+                        raise
                     msg = f"{self.path}[{self.index}]: the header card {key} cannot be read; correct it in the file"
                     raise ReadError(msg) from error
                 if not _blank(value) and not (key == "EXTNAME" and value == _FPACK_NAME):
@@ -187,16 +187,14 @@ def read_headers(path: str | Path) -> FileHeaders:
 
 def _hdus(source: FileBytes) -> Iterator[tuple[Cards, ImagePlace | None]]:
     """Header after header; Unreadable, in the end, if the file is not what its headers promise."""
-    from astropy.io.fits import VerifyError
-
     index = header_offset = 0
     while (first := source.read(header_offset, _FIRST_READ)) and (index == 0 or first.strip(b"\0")):
         cards, offset = _read_cards(source, header_offset, first, index)
         try:
             length = data_length(cards)
             shape = image_shape(cards)
-        except (BadCardError, VerifyError) as error:
-            msg = f"HDU {index}: {one_line(error)}"
+        except CardError as error:
+            msg = f"HDU {index}: {error}"
             raise Unreadable(msg) from error
         place = None
         if shape:

@@ -7,13 +7,11 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Any
 
+from flatnorm_xr.camera.cards import CardError
+
 __all__ = ["ImagePlace", "TileTable", "find_place"]
 
 _BITPIX = (8, 16, 32, 64, -32, -64)
-
-
-class BadCardError(ValueError):
-    """A card that says how pixels are stored cannot be what it says."""
 
 
 @dataclass(frozen=True)
@@ -95,14 +93,14 @@ def data_length(cards: Any) -> int:
 
     Raises
     ------
-    BadCardError
+    CardError
         A size or type that cannot be.
     """
     axes = [_whole(cards, f"NAXIS{n + 1}") for n in range(_whole(cards, "NAXIS", most=999))]
     bitpix = cards.get("BITPIX")
     if bitpix not in _BITPIX:
         msg = f"BITPIX is {bitpix!r}"
-        raise BadCardError(msg)
+        raise CardError(msg)
     if not axes:
         return 0
     if len(axes) > 1 and axes[0] == 0 and cards.get("GROUPS") is True:
@@ -113,7 +111,7 @@ def data_length(cards: Any) -> int:
     length: int = abs(bitpix) // 8 * _whole(cards, "GCOUNT", 1) * (_whole(cards, "PCOUNT", 0) + pixels)
     if length >= 1 << 62:
         msg = f"NAXISn and PCOUNT make {length} bytes"
-        raise BadCardError(msg)
+        raise CardError(msg)
     return length
 
 
@@ -122,7 +120,7 @@ def image_shape(cards: Any) -> tuple[int, ...]:
 
     Raises
     ------
-    BadCardError
+    CardError
         A size that cannot be.
     """
     compressed = cards.get("ZIMAGE") is True
@@ -145,8 +143,6 @@ def find_place(cards: Any, *, hdu: int, header_offset: int, offset: int, length:
     hdu, header_offset, offset, length : int
         As in `ImagePlace`.
     """
-    from astropy.io.fits import VerifyError
-
     shape = image_shape(cards)
     place = ImagePlace(hdu, header_offset, offset, length, 0, (shape[0], shape[1]))
     try:
@@ -158,8 +154,8 @@ def find_place(cards: Any, *, hdu: int, header_offset: int, offset: int, length:
             shape=place.shape,
             **_storage(cards, place.shape, length),
         )
-    except (BadCardError, VerifyError) as error:
-        return ImagePlace(**{**vars(place), "fault": " ".join(str(error).split())})
+    except CardError as error:
+        return ImagePlace(**{**vars(place), "fault": str(error)})
 
 
 def _storage(cards: Any, shape: tuple[int, int], length: int) -> dict[str, Any]:
@@ -167,10 +163,10 @@ def _storage(cards: Any, shape: tuple[int, int], length: int) -> dict[str, Any]:
     bitpix = cards.get("ZBITPIX" if compressed else "BITPIX")
     if bitpix not in _BITPIX:
         msg = f"{'ZBITPIX' if compressed else 'BITPIX'} is {bitpix!r}"
-        raise BadCardError(msg)
+        raise CardError(msg)
     if not compressed and length < shape[0] * shape[1] * abs(bitpix) // 8:
         msg = f"{length} bytes for {shape[1]} x {shape[0]} pixels"
-        raise BadCardError(msg)
+        raise CardError(msg)
     found: dict[str, Any] = {
         "bitpix": bitpix,
         "zero": _real(cards, "BZERO", 0.0),
@@ -191,7 +187,7 @@ def _blank(cards: Any, compressed: bool) -> int | None:
         return None
     if not isinstance(value, int) or isinstance(value, bool):
         msg = f"BLANK is {value!r}"
-        raise BadCardError(msg)
+        raise CardError(msg)
     return value
 
 
@@ -201,7 +197,7 @@ def _datasum(cards: Any) -> int | None:
         return None
     if not text.isdigit() or int(text) >= 1 << 32:
         msg = f"DATASUM is {text!r}"
-        raise BadCardError(msg)
+        raise CardError(msg)
     return int(text)
 
 
@@ -210,7 +206,7 @@ def _tiles(cards: Any, shape: tuple[int, int]) -> TileTable:
     tile = _whole(cards, "ZTILE2", 1), _whole(cards, "ZTILE1", shape[1])
     if not all(tile):
         msg = f"ZTILE1 = {tile[1]}, ZTILE2 = {tile[0]}"
-        raise BadCardError(msg)
+        raise CardError(msg)
     tile = min(tile[0], shape[0]), min(tile[1], shape[1])
     options = {}
     for n in range(1, 100):
@@ -226,11 +222,11 @@ def _tiles(cards: Any, shape: tuple[int, int]) -> TileTable:
         offset += _field_bytes(form)
     if offset > row_length:
         msg = f"columns of {offset} bytes in rows of {row_length}"
-        raise BadCardError(msg)
+        raise CardError(msg)
     block, size = options.get("BLOCKSIZE", 32), options.get("BYTEPIX", 4)
     if not (isinstance(block, int) and isinstance(size, int) and 0 < block <= 1 << 16 and size in (1, 2, 4, 8)):
         msg = f"BLOCKSIZE is {block!r}, BYTEPIX is {size!r}"
-        raise BadCardError(msg)
+        raise CardError(msg)
     heap = _whole(cards, "THEAP", row_length * rows)
     return TileTable(row_length, rows, heap, columns, tile, block, size)
 
@@ -243,7 +239,7 @@ def _field_bytes(form: str) -> int:
     kind = form[len(digits) : len(digits) + 1]
     if kind not in _FIELD or len(digits) > 9:
         msg = f"a table column of format {form!r}"
-        raise BadCardError(msg)
+        raise CardError(msg)
     count = int(digits or 1)
     return -(-count // 8) if kind == "X" else count * _FIELD[kind]
 
@@ -252,7 +248,7 @@ def _whole(cards: Any, key: str, default: int | None = None, *, most: int = 1 <<
     value = cards.get(key, default)
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= most:
         msg = f"there is no card {key}" if value is None else f"{key} is {value!r}"
-        raise BadCardError(msg)
+        raise CardError(msg)
     return value
 
 
@@ -262,5 +258,5 @@ def _real(cards: Any, key: str, default: float) -> float:
         return default
     if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
         msg = f"{key} is {value!r}"
-        raise BadCardError(msg)
+        raise CardError(msg)
     return float(value)
