@@ -1,18 +1,16 @@
-"""Level and scatter of every amplifier and of the whole detector, from raw words and what is to be done to them."""
+"""Pixels of one amplifier as they lie in the file, and what is to be done to them."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from flatnorm_xr.errors import FlatnormError
-from flatnorm_xr.measure.clipping import Statistics
 
-__all__ = ["Measured", "Part", "corrected_pixels", "measure_parts"]
+__all__ = ["Part", "check_shapes", "corrected_pixels", "holds_float32"]
 
 Array = npt.NDArray[Any]
 
@@ -55,66 +53,6 @@ class Part(NamedTuple):
     bad: Array | None = None
 
 
-class Measured(NamedTuple):
-    """Statistics of every part and of all of them together, and how many pixels of each part are saturated."""
-
-    parts: tuple[Statistics, ...]
-    whole: Statistics
-    saturated: tuple[int, ...]
-
-
-def measure_parts(
-    parts: Sequence[Part],
-    *,
-    statistic: str = "meanclip",
-    clip: float = 3.0,
-    iterations: int = 3,
-    whole: bool = True,
-) -> Measured:
-    """Statistics of the corrected pixels of every part, and of all parts together.
-
-    Parameters
-    ----------
-    parts : sequence of Part
-        The amplifiers of one detector.
-    statistic, clip, iterations
-        As in `clipped_statistics`.
-    whole : bool
-        Whether the union of all parts' good pixels is measured, too; (NaN, NaN, 0) if not.
-
-    Returns
-    -------
-    Measured
-        ``level`` and ``sigma`` in the unit of the corrected pixels. Saturated pixels are counted whether they are bad
-        or not; blank ones and what is not finite are not.
-
-    Raises
-    ------
-    FlatnormError
-        An option that `clipped_statistics` refuses, or shapes of words, offset, bias and bad that do not fit.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> words = np.array([[10, 11, 12, 60_000], [20, 21, 22, 23]], "u2")
-    >>> both = measure_parts([Part(words, offset=np.array([0.5, 10.5]), limit=50_000), Part(words[1:], gain=0.5)])
-    >>> both.parts[0].level, both.parts[1].level, both.saturated
-    (10.785714285714286, 10.75, (1, 0))
-    >>> both.whole.counts
-    11
-    """
-    from flatnorm_xr.measure.kernels import clipped_statistics
-
-    options: dict[str, Any] = {"statistic": statistic, "clip": clip, "iterations": iterations}
-    corrected = [corrected_pixels(part) for part in parts]
-    measured = tuple(clipped_statistics(values, bad, **options) for values, bad in corrected)
-    together = clipped_statistics(np.empty(0), **options)
-    if whole and corrected:
-        values, bad = (np.concatenate([one[k].ravel() for one in corrected]) for k in (0, 1))
-        together = clipped_statistics(values, bad, **options)
-    return Measured(measured, together, tuple(int(np.count_nonzero(_saturated(part))) for part in parts))
-
-
 def corrected_pixels(part: Part) -> tuple[Array, npt.NDArray[np.bool_]]:
     """Corrected values of the pixels of one part, and which of them do not count.
 
@@ -135,12 +73,12 @@ def corrected_pixels(part: Part) -> tuple[Array, npt.NDArray[np.bool_]]:
     FlatnormError
         Shapes of words, offset, bias and bad that do not fit.
     """
-    _check_shapes(part)
+    check_shapes(part)
     words = part.words
     bad = _saturated(part) if part.bad is None else _saturated(part) | part.bad
     if part.blank is not None and words.dtype.kind in "iu":
         bad |= words == part.blank
-    if words.dtype.kind == "f" and words.dtype.itemsize == 4 and _is_left_alone(part):
+    if holds_float32(part):
         values = words.astype(np.float32)
     else:
         values = _raw_values(part)
@@ -173,10 +111,11 @@ def _saturated(part: Part) -> npt.NDArray[np.bool_]:
     return saturated
 
 
-def _is_left_alone(part: Part) -> bool:
-    """Whether a pixel's value is its word."""
+def holds_float32(part: Part) -> bool:
+    """Whether pixels are float32 to which nothing is done."""
     same = part.zero == 0 and part.scale == 1 and part.gain == 1 and part.bias is None
-    return same and (part.offset is None or not part.offset.any())
+    is_left_alone = same and (part.offset is None or not part.offset.any())
+    return part.words.dtype.kind == "f" and part.words.dtype.itemsize == 4 and is_left_alone
 
 
 def _is_on_grid_of_halves(part: Part) -> bool:
@@ -189,7 +128,8 @@ def _is_on_grid_of_halves(part: Part) -> bool:
     return on_grid and part.scale == 1 and part.gain == 1
 
 
-def _check_shapes(part: Part) -> None:
+def check_shapes(part: Part) -> None:
+    """Refuse offset, bias and bad whose shapes do not fit the words."""
     rows, columns = part.words.shape
     for name, shapes in (("offset", {(rows,), (1,)}), ("bias", {(rows, columns)}), ("bad", {(rows, columns)})):
         array = getattr(part, name)

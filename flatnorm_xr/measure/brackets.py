@@ -1,0 +1,225 @@
+"""Exact clipped statistics of floats in one reading: a sample foretells which few pixels must be looked at singly."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from flatnorm_xr.measure.clipping import (
+    NOTHING,
+    Good,
+    Options,
+    Statistics,
+    between_ranks,
+    interpolate,
+    moments_about,
+    statistics,
+)
+from flatnorm_xr.measure.layout import plain, rows_of, widened
+from flatnorm_xr.measure.parts import Part, corrected_pixels, holds_float32
+from flatnorm_xr.measure.scan import Edges, Scanned, gather_between, gather_outside, scan, sum_within
+
+__all__ = ["measure_floats"]
+
+Array = npt.NDArray[Any]
+
+# Up to this many pixels looking at them all is as quick as sampling first.
+FEW_PIXELS = 1 << 15
+
+# Sampled pixels of a set of n, in units of n^(2/3).
+SAMPLE = 1.5
+
+# Half-width of the bracket around each quartile, in standard errors of its rank in the sample.
+BRACKET = 4.0
+
+# By how much of its half-width the core is narrower than the narrowest clip of a sample of n, in units of 1/sqrt(n).
+MARGIN = 8.0
+
+# Multiples of the golden ratio sample an image evenly and fall in step with no row length; as a fraction of 2^64.
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+
+EVERYTHING = (-math.inf, math.inf)
+NOTHING_WITHIN = (math.inf, -math.inf)
+
+
+def measure_floats(
+    parts: Sequence[Part], options: Options, *, whole: bool
+) -> tuple[tuple[Statistics, ...], Statistics, tuple[int, ...]]:
+    """Statistics of every part and of all together, and the number of saturated pixels of each."""
+    parts = [part._replace(words=widened(part.words)) for part in parts]
+    dtype = np.dtype(np.float32 if all(holds_float32(part) for part in parts) else np.float64)
+    sizes = [part.words.size for part in parts]
+    fraction = SAMPLE * (max(sum(sizes), 1) / max(len(sizes), 1)) ** (-1 / 3)
+    samples = [_sample(part, fraction, dtype) for part in parts]
+    one_by_one = [_edges(sample, size, options, dtype) for sample, size in zip(samples, sizes, strict=True)]
+    together = None
+    if whole and len(parts) > 1:
+        sample = np.concatenate(samples)
+        enough = max(1, int(sample.size / (SAMPLE * sum(sizes) ** (2 / 3))))
+        together = _edges(sample[::enough], sum(sizes), options, dtype)
+    found, scanned, saturated = [], [], []
+    for part, edges in zip(parts, one_by_one, strict=True):
+        sets = [edges] if together is None else [edges, together]
+        one = scan(part, sets, dtype)
+        scanned.append(one)
+        saturated.append(one.saturated)
+        found.append(statistics(_good([part], [one], 0, edges, dtype), options))
+    if together is not None:
+        all_together = statistics(_good(parts, scanned, 1, together, dtype), options)
+    else:
+        all_together = found[0] if whole and found else NOTHING
+    return tuple(found), all_together, tuple(saturated)
+
+
+def _sample(part: Part, fraction: float, dtype: np.dtype[Any]) -> Array:
+    """Corrected good pixels of an even sample of a part, in no order."""
+    rows, columns = part.words.shape
+    size = rows * columns
+    number = np.arange(min(size, math.ceil(size * fraction)), dtype=np.uint64)
+    place = ((number * GOLDEN) >> np.uint64(32)) * np.uint64(size) >> np.uint64(32)
+    row, column = np.divmod(place.astype(np.intp), max(columns, 1))
+
+    def taken(array: Array) -> Array:
+        memory, stride = rows_of(array)
+        return memory[row * stride + column][:, np.newaxis]
+
+    kind = part.words.dtype
+    few = part._replace(
+        words=taken(part.words.view(f"u{kind.itemsize}")).view(kind),
+        offset=part.offset if part.offset is None or part.offset.size == 1 else part.offset[row],
+        bias=None if part.bias is None else taken(part.bias),
+        bad=None if part.bad is None else taken(part.bad),
+    )
+    values, bad = corrected_pixels(few)
+    return values[~bad].astype(dtype, copy=False)
+
+
+def _edges(sample: Array, size: int, options: Options, dtype: np.dtype[Any]) -> Edges:
+    """Edges that a set will need, as its sample has it; those that gather all pixels where there are few."""
+    number = 3 if options.statistic in ("meanclip", "median") else 0
+    if size <= FEW_PIXELS or sample.size < FEW_PIXELS ** (2 / 3):
+        return Edges(NOTHING_WITHIN, 0.0, np.full((number, 2), -np.inf, dtype), np.zeros(number, np.bool_))
+    ordered = np.sort(sample)
+    core, centre = EVERYTHING, float(ordered[ordered.size // 2])
+    if options.statistic in ("meanclip", "sigmaclip"):
+        core = _core(ordered, options, dtype)
+    if number == 0:
+        return Edges(core, centre, np.zeros((0, 2), dtype), np.zeros(0, np.bool_))
+    rank = np.array([0.25, 0.5, 0.75])
+    slack = BRACKET * np.sqrt(sample.size * rank * (1 - rank))
+    low = ordered[np.floor(rank * (sample.size - 1) - slack).astype(np.intp)]
+    high = ordered[np.ceil(rank * (sample.size - 1) + slack).astype(np.intp)]
+    brackets = np.column_stack([low, np.nextafter(high, dtype.type(np.inf))])
+    return Edges(core, centre, brackets, low < high)
+
+
+def _core(ordered: Array, options: Options, dtype: np.dtype[Any]) -> tuple[float, float]:
+    """Range that every clip of all pixels will contain, if they are like the sample."""
+    bounds: list[tuple[float, float]] = []
+    statistics(_Listed(plain(ordered)), options, bounds)
+    low, high = max(low for low, _ in bounds), min(high for _, high in bounds)
+    margin = 0.0 if math.isinf(high - low) else MARGIN / math.sqrt(ordered.size) * (high - low) / 2
+    return float(dtype.type(low + margin)), float(dtype.type(high - margin))
+
+
+def _good(parts: Sequence[Part], scanned: Sequence[Scanned], k: int, edges: Edges, dtype: np.dtype[Any]) -> Good:
+    """Good pixels of the set that was number k of the scans of these parts."""
+    kept = scanned[0].kept if len(scanned) == 1 else np.concatenate([one.kept for one in scanned])
+    if edges.core == NOTHING_WITHIN:
+        return _Listed(plain(kept))
+    return _Bracketed(
+        sum(one.good for one in scanned),
+        sum(one.sums[k] for one in scanned),
+        sum(one.below[k] for one in scanned),
+        edges,
+        plain(kept),
+        lambda: _list_all(parts, dtype),
+    )
+
+
+def _list_all(parts: Sequence[Part], dtype: np.dtype[Any]) -> _Listed:
+    everything = Edges(NOTHING_WITHIN, 0.0, np.zeros((0, 2), dtype), np.zeros(0, np.bool_))
+    return _Listed(plain(np.concatenate([scan(part, [everything], dtype).kept for part in parts])))
+
+
+@dataclass(frozen=True)
+class _Listed:
+    """Good pixels one by one: float32 or float64, none of them NaN or infinite."""
+
+    value: Array
+
+    @property
+    def size(self) -> int:
+        return self.value.size
+
+    def quartiles(self) -> tuple[float, float, float]:
+        ranks = sorted({rank for pair in between_ranks(self.size) for rank in pair[:2]})
+        ordered = np.partition(self.value, ranks)
+        return interpolate(self.size, lambda rank: float(ordered[rank]))
+
+    def moments(self, low: float, high: float, /) -> Statistics:
+        centre = low + (high - low) / 2
+        if not math.isfinite(centre):
+            centre = float(self.value[0])
+        found, is_exact = moments_about(centre, *sum_within(self.value, low, high, centre))
+        if not is_exact:
+            found, _ = moments_about(found.level, *sum_within(self.value, low, high, found.level))
+        return found
+
+
+@dataclass
+class _Bracketed:
+    """Good pixels of which those in the core are summed, and others are gathered where they may matter.
+
+    Whatever was foretold wrongly is found from all pixels.
+    """
+
+    size: int
+    sums: Array
+    below: Array
+    edges: Edges
+    kept: Array
+    list_all: Callable[[], _Listed]
+    _everything: _Listed | None = field(default=None, init=False)
+    _outside: Array | None = field(default=None, init=False)
+
+    def _listed(self) -> _Listed:
+        if self._everything is None:
+            self._everything = self.list_all()
+        return self._everything
+
+    def quartiles(self) -> tuple[float, float, float]:
+        value_at: dict[int, float] = {}
+        for j, pair in enumerate(between_ranks(self.size)):
+            first, last = self.below[j]
+            if not (first <= pair[0] and pair[1] < last):
+                return self._listed().quartiles()
+            low, high = (float(edge) for edge in self.edges.brackets[j])
+            if not self.edges.gathers[j]:
+                value_at.update({pair[0]: low, pair[1]: low})
+                continue
+            inside = np.empty(self.kept.size + 1, self.kept.dtype)
+            inside = inside[: gather_between(self.kept, low, high, inside)]
+            places = [rank - first for rank in pair[:2]]
+            inside.partition(places)
+            value_at.update({rank: float(inside[place]) for rank, place in zip(pair[:2], places, strict=True)})
+        return interpolate(self.size, value_at.__getitem__)
+
+    def moments(self, low: float, high: float, /) -> Statistics:
+        if not (low <= self.edges.core[0] and self.edges.core[1] <= high):
+            return self._listed().moments(low, high)
+        counts, first, second = self.sums
+        centre = self.edges.centre
+        if self.edges.core != EVERYTHING:
+            if self._outside is None:
+                outside = np.empty(self.kept.size + 1, self.kept.dtype)
+                self._outside = plain(outside[: gather_outside(self.kept, *self.edges.core, outside)])
+            more = sum_within(self._outside, low, high, centre)
+            counts, first, second = counts + more[0], first + more[1], second + more[2]
+        found, is_exact = moments_about(centre, int(counts), float(first), float(second))
+        return found if is_exact else self._listed().moments(low, high)

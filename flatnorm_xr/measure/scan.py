@@ -1,0 +1,355 @@
+"""Read the pixels of a part once, block by block: correct them, count, sum and gather what statistics need."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from flatnorm_xr.compiled import compiled
+from flatnorm_xr.measure.layout import NO_ROWS, Words, plain, rows_of, turn_words, words_of
+from flatnorm_xr.measure.parts import Part
+
+__all__ = ["Edges", "Scanned", "gather_between", "gather_outside", "scan", "sum_within"]
+
+Array = npt.NDArray[Any]
+
+# Pixels that are corrected, counted and summed together; they stay in the first cache.
+BLOCK = 2048
+
+FLOAT, SIGNED = ord("f"), ord("i")
+
+
+class Edges(NamedTuple):
+    """What a scan looks for in one set of pixels.
+
+    Attributes
+    ----------
+    core : (low, high)
+        Pixels in [low, high] are summed, those outside are gathered.
+    centre : float
+        Sums are about it.
+    brackets : array, (number, 2)
+        Pixels below either edge are counted. Those in [low, high) are gathered, too.
+    gathers : array of bool, (number,)
+        Whether a bracket's pixels are gathered; no need when all of them are equal.
+    """
+
+    core: tuple[float, float]
+    centre: float
+    brackets: Array
+    gathers: npt.NDArray[np.bool_]
+
+
+class Scanned(NamedTuple):
+    """What a scan found in one part.
+
+    Attributes
+    ----------
+    good, saturated : int
+        Numbers of pixels.
+    kept : array
+        Pixels that one set at least wants gathered, in no order.
+    sums : array of float64, (sets, 3)
+        Number of pixels in the core, sum of their distances from the centre, and of these squared.
+    below : array of int64, (sets, brackets, 2)
+        Number of pixels below either edge of each bracket.
+    """
+
+    good: int
+    saturated: int
+    kept: Array
+    sums: Array
+    below: Array
+
+
+def scan(part: Part, sets: list[Edges], dtype: npt.DTypeLike) -> Scanned:
+    """Read a part once for several sets of edges; ``dtype`` (float32 or float64) must hold its values exactly."""
+    raw: Words = words_of(part.words)
+    rows, columns = part.words.shape
+    offset = np.zeros(1) if part.offset is None else part.offset
+    bad = NO_ROWS if part.bad is None else rows_of(part.bad)
+    bias4, bias8, bias_stride = _bias_of(part.bias)
+    blank = math.nan if part.blank is None or raw.kind == FLOAT else float(part.blank)
+    sums = np.zeros((len(sets), 3))
+    below = np.zeros((len(sets), *sets[0].brackets.shape), np.int64)
+    kept = np.empty(part.words.size + 1, dtype)
+    number, good, saturated = _scan(
+        *raw,
+        rows,
+        columns,
+        plain(np.broadcast_to(offset, rows), np.float64),
+        bad.memory.view(np.uint8),
+        bad.stride,
+        bias4,
+        bias8,
+        bias_stride,
+        np.array([part.zero, part.scale, blank, part.limit, part.gain], np.float64),
+        np.array([[*edges.core, edges.centre] for edges in sets], dtype),
+        np.array([edges.brackets for edges in sets], dtype),
+        np.array([edges.gathers for edges in sets], np.uint8),
+        kept,
+        sums,
+        below,
+    )
+    return Scanned(good, saturated, kept[:number], sums, below)
+
+
+def _bias_of(bias: Array | None) -> tuple[Array, Array, int]:
+    """Memory of a bias in float32 or in float64, the other empty, and its stride."""
+    four, eight = plain(NO_ROWS.memory.view(np.float32)), plain(NO_ROWS.memory.view(np.float64))
+    if bias is None:
+        return four, eight, 0
+    if bias.dtype == np.float32:
+        memory, stride = rows_of(bias)
+        return memory, eight, stride
+    memory, stride = rows_of(bias.astype(np.float64, copy=False))
+    return four, memory, stride
+
+
+@compiled()
+def _scan(
+    short: Array,
+    wide: Array,
+    long: Array,
+    stride: int,
+    kind: int,
+    swap: bool,
+    rows: int,
+    columns: int,
+    offset: Array,
+    bad: Array,
+    bad_stride: int,
+    bias4: Array,
+    bias8: Array,
+    bias_stride: int,
+    steps: Array,
+    cores: Array,
+    brackets: Array,
+    gathers: Array,
+    kept: Array,
+    sums: Array,
+    below: Array,
+) -> tuple[int, int, int]:
+    """Scan a part; see `Scanned`. Tell how many pixels are gathered, good and saturated."""
+    bits2, bits4, bits8 = np.empty(BLOCK, np.uint16), np.empty(BLOCK, np.uint32), np.empty(BLOCK, np.uint64)
+    values, flags = np.empty(BLOCK, kept.dtype), np.empty(BLOCK, np.uint8)
+    number, good, saturated = 0, 0, 0
+    for row in range(rows):
+        for start in range(0, columns, BLOCK):
+            size = min(BLOCK, columns - start)
+            block = values[:size]
+            first = row * stride + start
+            if short.size:
+                turn_words(short[first : first + size], swap, bits2)
+                _read_short(bits2[:size], kind, block)
+            elif wide.size:
+                turn_words(wide[first : first + size], swap, bits4)
+                _read_wide(bits4[:size], kind, block)
+            else:
+                turn_words(long[first : first + size], swap, bits8)
+                _read_long(bits8[:size], kind, block)
+            saturated += _scale_words(block, steps)
+            if bad.size:
+                _leave_out(block, bad[row * bad_stride + start : row * bad_stride + start + size])
+            if offset[row] != 0:
+                _subtract_offset(block, offset[row])
+            first = row * bias_stride + start
+            if bias4.size:
+                _subtract(block, bias4[first : first + size])
+            elif bias8.size:
+                _subtract(block, bias8[first : first + size])
+            good += _finish(block, steps[4])
+            for k in range(len(cores)):
+                _sum_core(block, cores[k], sums[k])
+                _flag_outside(block, cores[k, 0], cores[k, 1], flags, k == 0)
+                for j in range(brackets.shape[1]):
+                    _count_below(block, brackets[k, j], gathers[k, j], flags, below[k, j])
+            number = _keep(block, flags, kept, number)
+    return number, good, saturated
+
+
+@compiled()
+def _read_short(bits: Array, kind: int, values: Array) -> None:
+    if kind == SIGNED:
+        signed = bits.view(np.int16)
+        for i in range(bits.size):
+            values[i] = signed[i]
+    else:
+        for i in range(bits.size):
+            values[i] = bits[i]
+
+
+@compiled()
+def _read_wide(bits: Array, kind: int, values: Array) -> None:
+    if kind == FLOAT:
+        floats = bits.view(np.float32)
+        for i in range(bits.size):
+            values[i] = floats[i]
+    elif kind == SIGNED:
+        signed = bits.view(np.int32)
+        for i in range(bits.size):
+            values[i] = signed[i]
+    else:
+        for i in range(bits.size):
+            values[i] = bits[i]
+
+
+@compiled()
+def _read_long(bits: Array, kind: int, values: Array) -> None:
+    if kind == FLOAT:
+        floats = bits.view(np.float64)
+        for i in range(bits.size):
+            values[i] = floats[i]
+    elif kind == SIGNED:
+        signed = bits.view(np.int64)
+        for i in range(bits.size):
+            values[i] = signed[i]
+    else:
+        for i in range(bits.size):
+            values[i] = bits[i]
+
+
+@compiled()
+def _scale_words(values: Array, steps: Array) -> int:
+    """Turn words into raw values, blank and saturated ones into NaN, and count the saturated ones."""
+    zero, scale, blank, limit = steps[0], steps[1], steps[2], steps[3]
+    saturated = np.int32(0)
+    if blank == blank:
+        for i in range(values.size):
+            values[i] = np.nan if values[i] == blank else values[i]
+    if scale != 1:
+        for i in range(values.size):
+            values[i] = values[i] * scale
+    if zero != 0:
+        for i in range(values.size):
+            values[i] = values[i] + zero
+    if limit != np.inf:
+        for i in range(values.size):
+            is_saturated = (values[i] >= limit) & (values[i] < np.inf)
+            saturated = np.int32(saturated + is_saturated)
+            values[i] = np.nan if is_saturated else values[i]
+    return saturated
+
+
+@compiled()
+def _leave_out(values: Array, bad: Array) -> None:
+    for i in range(values.size):
+        values[i] = np.nan if bad[i] else values[i]
+
+
+@compiled()
+def _subtract_offset(values: Array, offset: float) -> None:
+    for i in range(values.size):
+        values[i] = values[i] - offset
+
+
+@compiled()
+def _subtract(values: Array, other: Array) -> None:
+    for i in range(values.size):
+        values[i] = values[i] - other[i]
+
+
+@compiled()
+def _finish(values: Array, gain: float) -> int:
+    """Multiply by the gain, make infinities NaN, and count what is finite."""
+    good = np.int32(0)
+    if gain != 1:
+        for i in range(values.size):
+            values[i] = values[i] * gain
+    for i in range(values.size):
+        is_good = abs(values[i]) < np.inf
+        good = np.int32(good + is_good)
+        values[i] = values[i] if is_good else np.nan
+    return good
+
+
+@compiled(reorder=True)
+def _sum_core(values: Array, core: Array, sums: Array) -> None:
+    low, high, centre = core[0], core[1], np.float64(core[2])
+    number, first, second = np.int32(0), 0.0, 0.0
+    for i in range(values.size):
+        within = (values[i] >= low) & (values[i] <= high)
+        number = np.int32(number + within)
+        away = np.float64(values[i]) - centre
+        away = away if within else 0.0
+        first += away
+        second += away * away
+    sums[0] += number
+    sums[1] += first
+    sums[2] += second
+
+
+@compiled()
+def _flag_outside(values: Array, low: float, high: float, flags: Array, is_first: bool) -> None:
+    if is_first:
+        for i in range(values.size):
+            flags[i] = (values[i] < low) | (values[i] > high)
+    else:
+        for i in range(values.size):
+            flags[i] |= (values[i] < low) | (values[i] > high)
+
+
+@compiled()
+def _count_below(values: Array, bracket: Array, gathers: int, flags: Array, below: Array) -> None:
+    low, high = bracket[0], bracket[1]
+    # Counters as wide as a pixel fill the vector registers.
+    below_low, below_high = np.int32(0), np.int32(0)
+    if gathers:
+        for i in range(values.size):
+            is_below_low, is_below_high = values[i] < low, values[i] < high
+            below_low = np.int32(below_low + is_below_low)
+            below_high = np.int32(below_high + is_below_high)
+            flags[i] |= is_below_low ^ is_below_high
+    else:
+        for i in range(values.size):
+            below_low = np.int32(below_low + (values[i] < low))
+            below_high = np.int32(below_high + (values[i] < high))
+    below[0] += below_low
+    below[1] += below_high
+
+
+@compiled()
+def _keep(values: Array, flags: Array, kept: Array, number: int) -> int:
+    """Append flagged pixels to ``kept``, which is one longer than what may come."""
+    for i in range(values.size):
+        # Written always and counted only when flagged: no branch to mispredict.
+        kept[number] = values[i]
+        number += flags[i]
+    return number
+
+
+@compiled()
+def gather_between(values: Array, low: float, high: float, kept: Array) -> int:
+    """Copy what is in [low, high) to the front of ``kept``, which is one longer, and count it."""
+    number = 0
+    for i in range(values.size):
+        kept[number] = values[i]
+        number += (values[i] >= low) & (values[i] < high)
+    return number
+
+
+@compiled()
+def gather_outside(values: Array, low: float, high: float, kept: Array) -> int:
+    """Copy what is not in [low, high] to the front of ``kept``, which is one longer, and count it."""
+    number = 0
+    for i in range(values.size):
+        kept[number] = values[i]
+        number += (values[i] < low) | (values[i] > high)
+    return number
+
+
+@compiled(reorder=True)
+def sum_within(values: Array, low: float, high: float, centre: float) -> tuple[int, float, float]:
+    """Count values in [low, high]; sum ``value - centre`` over them, and its square, in float64."""
+    number, first, second = 0, 0.0, 0.0
+    for i in range(values.size):
+        value = np.float64(values[i])
+        within = (value >= low) & (value <= high)
+        away = value - centre if within else 0.0
+        number += int(within)
+        first += away
+        second += away * away
+    return number, first, second
