@@ -138,7 +138,7 @@ def checked_values(content: dict[str, Any], lines: dict[str, str], problems: lis
     for name, row in KEYS.items():
         if name not in flat:
             if row.required:
-                problems.append(f"{name} is missing: {row.meaning}")
+                problems.append(f"{lines.get(name.rpartition('.')[0], '')}{name} is missing: {row.meaning}")
             else:
                 values[name] = row.default
             continue
@@ -146,7 +146,8 @@ def checked_values(content: dict[str, Any], lines: dict[str, str], problems: lis
         try:
             values[name] = _READERS[row.kind](given, row)
         except CameraError as error:
-            problems.append(f"{lines.get(written, '')}{written}: {error}")
+            place = f"{written}.{error.below}" if isinstance(error, _BelowError) else written
+            problems.append(f"{lines.get(place) or lines.get(written, '')}{place}: {error}")
         except TypeError:
             problems.append(f"{lines.get(written, '')}{written}: {given!r} is not a value it can have")
     return values
@@ -175,6 +176,14 @@ def _flatten(
                 name.removeprefix(prefix) for name in KEYS if name.startswith(prefix) and "." not in name[len(prefix) :]
             ]
             problems.append(f"{lines.get(written, '')}unknown key {written}; allowed: {', '.join(keys + subsections)}")
+
+
+class _BelowError(CameraError):
+    """What is wrong with one entry of a mapping; ``below`` names it."""
+
+    def __init__(self, below: str, said: object) -> None:
+        super().__init__(str(said))
+        self.below = below
 
 
 def _require(condition: bool, message: str) -> None:
@@ -251,20 +260,28 @@ def _read_list(given: Any, row: Key) -> tuple[str, ...]:
 
 def _read_each(given: Any, row: Key) -> dict[str, dict[str, Rule]]:
     _require(isinstance(given, dict) and bool(given), f"{given!r} must be a mapping of amplifier names")
-    each: dict[str, dict[str, Rule]] = {}
-    for name, rules in given.items():
-        _require(isinstance(rules, dict), f"{name} must be a mapping of {', '.join(PER_AMPLIFIER)}")
-        unknown = [str(key) for key in rules if key not in PER_AMPLIFIER]
-        _require(not unknown, f"unknown key {', '.join(unknown)} of {name}; allowed: {', '.join(PER_AMPLIFIER)}")
-        each[str(name)] = {key: parse_rule(rule) for key, rule in rules.items()}
-    return each
+    return {str(name): _rules(rules, PER_AMPLIFIER, f"{name}") for name, rules in given.items()}
+
+
+def _rules(given: Any, allowed: tuple[str, ...], below: str) -> dict[str, Rule]:
+    """Read a mapping of rules; ``below`` names it, for messages."""
+    if not isinstance(given, dict):
+        raise _BelowError(below, f"{given!r} must be a mapping of {', '.join(allowed)}")
+    rules: dict[str, Rule] = {}
+    for key, rule in given.items():
+        place = f"{below}.{key}" if below else str(key)
+        if key not in allowed:
+            raise _BelowError(place, f"unknown key {key}; allowed: {', '.join(allowed)}")
+        try:
+            rules[key] = parse_rule(rule)
+        except CameraError as error:
+            raise _BelowError(place, error) from error
+    return rules
 
 
 def _read_margins(given: Any, row: Key) -> dict[str, Rule]:
     _require(isinstance(given, dict) and bool(given), f"{given!r} must be a mapping of {', '.join(SIDES)}")
-    unknown = [str(key) for key in given if key not in SIDES]
-    _require(not unknown, f"unknown key {', '.join(unknown)}; allowed: {', '.join(SIDES)}")
-    return {side: parse_rule(rule) for side, rule in given.items()}
+    return _rules(given, SIDES, "")
 
 
 def _read_partner(given: Any, row: Key) -> Partner:

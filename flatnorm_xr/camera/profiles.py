@@ -9,7 +9,7 @@ is the amplifier's name. A keyword that an extension lacks is looked up in the p
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -237,36 +237,55 @@ def _reason(key: str, regex: str | None, hdu: HduHeader) -> str:
 
 def _parse(path: Path) -> Profile:
     problems: list[str] = []
-    values = checked_values(*read_plain_yaml(path, problems), problems)
-    problems += _contradictions(values) if not problems else []
+    content, lines = read_plain_yaml(path, problems)
+    values = checked_values(content, lines, problems)
+    problems += [f"{lines.get(key, '')}{key}: {said}" for key, said in _contradictions(values)]
     if problems:
-        msg = f"camera profile {path}: {offenders(problems)}".replace("\n", " ")
+        msg = f"camera profile {path}: {offenders(problems, show=len(problems))}".replace("\n", " ")
         raise CameraError(msg)
     return _build(values)
 
 
-def _contradictions(values: dict[str, Any]) -> list[str]:
-    layout = values["layout"]
-    each, names = values["amplifiers.each"], values["amplifiers.names"]
+def _contradictions(values: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Keys that do not go together, and why; a key that could not be read is no part of any."""
+    yield from _contradictions_of_layout(values)
+    given = {key for key, value in values.items() if value}
+    if {"amplifiers.margins", "amplifiers.data"} <= given:
+        yield "amplifiers.margins", "amplifiers.data says too where the data are; give one"
+    if {"position.wcs", "position.section"} <= given:
+        yield "detector.position.wcs", "section says too where detectors are; give one"
+    if {"position.wcs", "position.section"} & given and not values.get("position.pixel_size", True):
+        yield "detector.position", "needs pixel_size, in mm"
+    if "mask.pair" in given and not values.get("mask.only", True):
+        yield "mask.pair", "needs mask.only, which says what HDUs are masks"
+    region: dict[str, Any] = {key: values.get(f"vignetting.{key}") for key in ("circle", "polygon", "units")}
+    try:
+        if None not in region.values():
+            _region(**region)
+    except CameraError as error:
+        yield "vignetting", str(error).removeprefix("vignetting: ")
+
+
+def _contradictions_of_layout(values: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    layout = values.get("layout")
+    each, names, name = (values.get(f"amplifiers.{key}") for key in ("each", "names", "name"))
     if each and names:
-        return ["amplifiers.names and amplifiers.each both name the amplifiers; give one"]
-    if each:
-        values["amplifiers.names"] = tuple(each)
-    if layout == "hdu-is-detector" and not values["amplifiers.names"]:
-        return ["layout hdu-is-detector needs amplifiers.names or amplifiers.each (or is it plain-images?)"]
-    if layout == "hdu-is-amplifier" and (values["amplifiers.name"] is None or values["amplifiers.names"]):
-        return ["layout hdu-is-amplifier needs amplifiers.name, and neither names nor each"]
-    if layout == "plain-images" and (values["amplifiers.names"] or values["amplifiers.name"]):
-        return ["layout plain-images has no named amplifiers; use hdu-is-detector"]
-    if values["amplifiers.margins"] and values["amplifiers.data"] is not None:
-        return ["amplifiers.data and amplifiers.margins both say where the data are; give one"]
-    return []
+        yield "amplifiers.each", "amplifiers.names names the amplifiers too; give one"
+    unread = not {"amplifiers.each", "amplifiers.names", "amplifiers.name"} <= set(values)
+    if layout == "hdu-is-detector" and not (names or each or unread):
+        yield "layout", "hdu-is-detector needs amplifiers.names or amplifiers.each (or is it plain-images?)"
+    if layout == "hdu-is-amplifier" and not unread and (name is None or names or each):
+        yield "layout", "hdu-is-amplifier needs amplifiers.name, and neither names nor each"
+    if layout == "plain-images" and (names or name or each):
+        yield "layout", "plain-images has no named amplifiers; use hdu-is-detector"
 
 
 def _build(values: dict[str, Any]) -> Profile:
     def part(prefix: str) -> dict[str, Any]:
         return {name.removeprefix(prefix): value for name, value in values.items() if name.startswith(prefix)}
 
+    if values["amplifiers.each"]:
+        values["amplifiers.names"] = tuple(values["amplifiers.each"])
     return Profile(
         exposure=ExposureRules(**part("exposure.")),
         detector=DetectorRules(**part("detector.")),
@@ -278,7 +297,7 @@ def _build(values: dict[str, Any]) -> Profile:
     )
 
 
-def _region(circle: tuple[float, ...], polygon: tuple[tuple[float, float], ...], units: str) -> Region | None:
+def _region(*, circle: tuple[float, ...], polygon: tuple[tuple[float, float], ...], units: str) -> Region | None:
     if not circle and not polygon:
         return None
     return read_region({"circle": circle or None, "polygon": polygon, "units": units})

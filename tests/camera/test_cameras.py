@@ -38,7 +38,11 @@ def decam() -> Headers:
         BIASSECB="[1:5,1:40]", CCDSECA="[11:20,1:40]", CCDSECB="[1:10,1:40]", GAINA=4.1, GAINB=3.9, SATURATA=36000,
         SATURATB=37000,
     )  # fmt: skip
-    cards = {"FILTER": "g DECam SDSS c0001 4720.0 1520.0", "OBSTYPE": "dome flat", "DATE_OBS": "2024-01-01T01:00:00"}
+    cards: dict[str, Any] = {
+        "FILTER": "g DECam SDSS c0001 4720.0 1520.0",
+        "OBSTYPE": "dome flat",
+        "DATE_OBS": "2024-01-01T01:00:00",
+    }
     return [header(INSTRUME="DECam", EXPNUM=229388, EXPTIME=10.0, **cards), ccd]
 
 
@@ -48,7 +52,7 @@ def megaprime() -> Headers:
         CSECA="[1:10,1:38]", CSECB="[11:20,1:38]", BIASSEC="[0:0,0:0]", DETSEC="[20:1,38:1]", DETSIZE="[1:20,1:38]",
         GAINA=1.57, GAINB=1.67, MAXLINA=65535, MAXLINB=65535,
     )  # fmt: skip
-    when = {"DATE_OBS": "2008-11-01", "UTC_OBS": "14:33:32.40", "EXPTIME": 10.0}
+    when: dict[str, Any] = {"DATE_OBS": "2008-11-01", "UTC_OBS": "14:33:32.40", "EXPTIME": 10.0}
     return [header(INSTRUME="MegaPrime", EXPNUM=1038843, FILTER="i.MP9702", OBSTYPE="FLAT", **when), ccd]
 
 
@@ -117,9 +121,10 @@ def gmos() -> Headers:
 
 
 def bok() -> Headers:
+    gains: dict[str, Any] = {f"GAIN{k}": 1 + k / 10 for k in range(1, 17)}
     primary = header(
         INSTRUME="90prime", IMAGETYP="flat", FILTER="bokr", DATE_OBS="2014-01-08", UTC_OBS="01:00:00", EXPTIME=10.0,
-        **{f"GAIN{k}": 1 + k / 10 for k in range(1, 17)},
+        **gains,
     )  # fmt: skip
     order = [4, 3, 2, 1, 8, 7, 6, 5]
     sections = {"DATASEC": "[1:16,1:20]", "BIASSEC": "[17:20,1:20]", "TRIMSEC": "[1:16,1:20]"}

@@ -1,14 +1,18 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 from astropy.io import fits
 
+from flatnorm_xr.camera import profiles
 from flatnorm_xr.camera.headers import FileHeaders
+from flatnorm_xr.camera.json_schema import json_schema, schema_text
 from flatnorm_xr.camera.profiles import KEYS, UNRECOGNISED, load_profile, packaged_profiles, recognise
+from flatnorm_xr.camera.regions import Region
 from flatnorm_xr.errors import CameraError
 
 MINIMAL = """\
@@ -72,17 +76,40 @@ def test_unknown_name_lists_what_there_is() -> None:
         ),
         ("amplifiers: {gain: {key: GAIN, match: '('}}\n", "", ["amplifiers.gain", "not a regular expression"]),
         ("amplifiers: {gain: {key: GAIN, type: real}}\n", "", ["amplifiers.gain", "integer, number or text"]),
-        ("amplifiers: {each: {A: {dat: '[1:2,1:2]'}}}\n", "", ["amplifiers.each", "unknown key dat of A"]),
+        ("amplifiers: {each: {A: {dat: '[1:2,1:2]'}}}\n", "", ["line 7: amplifiers.each.A.dat", "unknown key dat"]),
         ("amplifiers: 3\n", "", ["line 7", "amplifiers must be a mapping"]),
         ("recognise: {INSTRUME: x}\n", "", ["recognise", "list of mappings"]),
         ("recognise: [{INSTRUME: '('}]\n", "", ["recognise", "INSTRUME", "not a regular expression"]),
         ("amplifiers: {names: [A, A]}\n", "", ["amplifiers.names", "twice"]),
-        ("amplifiers: {names: [A]}\n", "", ["plain-images has no named amplifiers"]),
+        ("amplifiers: {names: [A]}\n", "", ["line 2: layout", "plain-images has no named amplifiers"]),
         ("", "  id: SHOT\n", ["exposure.id is missing"]),
+        (
+            "  time: T\n",
+            "  id: SHOT\ndetector:\n  id: CAM\n",
+            ["line 3: exposure.id is missing", "detector.id is missing"],
+        ),
         ("", "layout: plain-images\n", ["layout is missing", "hdu-is-amplifier"]),
         ("layout: mosaic\n", "layout: plain-images\n", ["layout", "'mosaic'", "hdu-is-detector"]),
-        ("layout: hdu-is-detector\n", "layout: plain-images\n", ["needs amplifiers.names"]),
-        ("layout: hdu-is-amplifier\n", "layout: plain-images\n", ["needs amplifiers.name"]),
+        ("layout: hdu-is-detector\n", "layout: plain-images\n", ["line 6: layout", "needs amplifiers.names"]),
+        ("layout: hdu-is-amplifier\n", "layout: plain-images\n", ["line 6: layout", "needs amplifiers.name"]),
+        ("amplifiers:\n  data: D\n  margins: {left: 3}\n", "", ["line 9: amplifiers.margins", "give one"]),
+        ("amplifiers:\n  margins:\n    left: 3\n    lower: 4\n", "", ["line 10: amplifiers.margins.lower"]),
+        ("amplifiers:\n  margins: {top: gain of amp}\n", "", ["line 8: amplifiers.margins.top", "neither a keyword"]),
+        ("amplifiers: {overscan_hdu: {pair: A}}\n", "", ["line 7: amplifiers.overscan_hdu", "with only"]),
+        ("amplifiers: {gain: {key: A, join: [B]}}\n", "", ["line 7: amplifiers.gain", "key or join"]),
+        (
+            "amplifiers: {gain: {key: A, cases: {'(': 1}}}\n",
+            "",
+            ["line 7: amplifiers.gain", "not a regular expression"],
+        ),
+        ("amplifiers: {gain: {key: A, cases: 3}}\n", "", ["line 7: amplifiers.gain", "regular expressions to texts"]),
+        ("amplifiers: {gain: [{key: A, mach: B}]}\n", "", ["line 7: amplifiers.gain", "unknown mach"]),
+        ("mask: {only: {EXTNAME: DQ}, bits: [64]}\n", "", ["line 7: mask.bits", "0 to 63"]),
+        ("mask: {pair: EXTVER}\n", "", ["line 7: mask.pair", "needs mask.only"]),
+        ("vignetting: {circle: [1, 2]}\n", "", ["line 7: vignetting", "radius"]),
+        ("vignetting: {polygon: [[1, 2], [3, 4]]}\n", "", ["line 7: vignetting.polygon", "three points or more"]),
+        ("vignetting: {circle: [1, 2, 3], units: cm}\n", "", ["line 7: vignetting.units", "mm, pixel"]),
+        ("recognise: [{INSTRUME: 3}]\n", "", ["line 7: recognise", "null"]),
     ],
 )
 def test_what_is_wrong_is_named_with_file_and_remedy(written: Any, wrong: str, right: str, words: list[str]) -> None:
@@ -97,10 +124,38 @@ def test_what_is_wrong_is_named_with_file_and_remedy(written: Any, wrong: str, r
 
 
 def test_all_mistakes_come_in_one_error(written: Any) -> None:
+    wrong = "border: x\noverscan: y\ntitel: z\napply_gain: 3\namplifiers: {names: [A], gain: [], data: 3.5.2}\n"
     with pytest.raises(CameraError) as error:
-        load_profile(written(MINIMAL + "border: x\noverscan: y\n"))
-    assert "border" in str(error.value)
-    assert "overscan" in str(error.value)
+        load_profile(written(MINIMAL + wrong))
+    message = str(error.value)
+    for line, key in [(7, "border"), (8, "overscan"), (9, "unknown key titel"), (10, "apply_gain"), (2, "layout")]:
+        assert f"line {line}: {key}" in message
+    for key in ("gain", "data"):
+        assert f"line 11: amplifiers.{key}" in message
+
+
+def test_where_a_detector_lies_needs_the_size_of_a_pixel(written: Any) -> None:
+    for position, said in [("{section: S}", "needs pixel_size"), ("{section: S, wcs: F, pixel_size: 1}", "give one")]:
+        with pytest.raises(CameraError, match=rf"line 7: detector\.position.*{said}"):
+            load_profile(written(f"{MINIMAL}  position: {position}\n"))
+
+
+def test_new_keys_are_read(written: Any) -> None:
+    more = """\
+vignetting: {circle: [0, 0, 180]}
+mask: {only: {EXTNAME: ^DQ$}, pair: EXTVER, bits: [0, 3]}
+amplifiers:
+  margins: {left: [PRSCX, 48], top: 4}
+  overscan_hdu: {only: {columns: '^30$'}}
+  gain: {join: [A, B]}
+"""
+    profile = load_profile(written(MINIMAL + more))
+    assert profile.vignetting == Region(circle=(0, 0, 180), units="mm")
+    assert (profile.mask.only, profile.mask.bits, str(profile.mask.pair)) == ((("EXTNAME", "^DQ$"),), (0, 3), "EXTVER")
+    assert set(profile.amplifiers.margins) == {"left", "top"}
+    assert profile.amplifiers.overscan_hdu is not None
+    assert str(profile.amplifiers.gain) == "A + B"
+    assert load_profile(written(MINIMAL)).vignetting is None
 
 
 @pytest.mark.parametrize("text", ["a: [1, 2", "- a\n- b\n", "", "\x00"])
@@ -176,3 +231,21 @@ def test_a_list_that_holds_mappings(written: Any) -> None:
 def test_values_that_yaml_itself_cannot_build_are_one_clear_error(written: Any, value: str) -> None:
     with pytest.raises(CameraError, match=r"lab\.yaml: not readable YAML"):
         load_profile(written(f"{MINIMAL}\ntitle: {value}\n"))
+
+
+def test_the_schema_for_editors_is_that_of_the_keys() -> None:
+    written = Path(profiles.__file__).with_name("profile.schema.json")
+    assert written.read_text() == schema_text(), f"python -m flatnorm_xr.camera.json_schema > {written}"
+
+
+def test_the_schema_for_editors_accepts_packaged_profiles_and_refuses_mistakes() -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    yaml = pytest.importorskip("yaml")
+    checker = jsonschema.Draft202012Validator(json_schema())
+    folder = Path(profiles.__file__).parent / "profiles"
+    for name in packaged_profiles():
+        content = yaml.safe_load((folder / f"{name}.yaml").read_text())
+        # YAML has numbers as keys of mappings, JSON has not
+        checker.validate(json.loads(json.dumps(content)))
+    for wrong in ["gian: 3\n", "border: two\n", "overscan: mean\n", "amplifiers: {gain: {keyword: GAIN}}\n"]:
+        assert not checker.is_valid(yaml.safe_load(MINIMAL + wrong))
