@@ -5,72 +5,62 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from flatnorm_xr.cli.console import netcdf_name, refuse_existing, say, show_description, state
-from flatnorm_xr.cli.options import (
-    AsJson,
-    BiasOption,
-    Border,
-    Camera,
-    Checksum,
-    Clip,
-    ClipPasses,
-    EdgeStrips,
-    Files,
-    MaskOption,
-    Overwrite,
-    Saturation,
-    StatisticOption,
-    Strict,
-    output_option,
-)
+import typer
+
+from flatnorm_xr.cli.console import netcdf_name, refuse_existing, say, show_description
+from flatnorm_xr.cli.measuring import Measuring, with_measuring
+from flatnorm_xr.cli.options import AsJson, Camera, Files, Overwrite, output_option
+from flatnorm_xr.errors import FlatnormError
 
 __all__ = ["EXAMPLE", "command"]
 
 EXAMPLE = "Example: flatnorm measure 'night/*.fits.fz' -o levels.nc"
 
 
+@with_measuring()
 def command(
     files: Files,
     *,
     camera: Camera = None,
-    strict: Strict = False,
-    checksum: Checksum = False,
-    output: Annotated[Path, output_option("NetCDF file to write.")],
+    resume: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH",
+            help="Levels measured before, perhaps in part: only what is not in them is measured.",
+            rich_help_panel="Input",
+        ),
+    ] = None,
+    output: Annotated[Path | None, output_option("NetCDF file to write; default: that of --resume.")] = None,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
-    statistic: StatisticOption = "meanclip",
-    clip: Clip = 3.0,
-    clip_iterations: ClipPasses = 3,
-    bias: BiasOption = None,
-    mask: MaskOption = None,
-    saturation: Saturation = None,
-    border: Border = 0,
-    edge_strips: EdgeStrips = 0,
+    measuring: Measuring,
 ) -> None:
     """Measure the level of every amplifier and detector.
 
-    Reads FITS files; writes the levels to a NetCDF file, which flatnorm solve reads.
+    Reads FITS files; writes the levels to a NetCDF file, which flatnorm solve reads. With --resume, what has been
+    measured is written to that file about once a minute, and when the command is interrupted: the same command goes on
+    from there.
     """
+    from flatnorm_xr.archive.netcdf import open as open_netcdf
     from flatnorm_xr.archive.netcdf import save
     from flatnorm_xr.measure.levels import measure
 
-    refuse_existing([netcdf_name(output)], overwrite=overwrite, inputs=files)
-    ds = measure(
-        files,
-        camera=camera,
-        statistic=statistic,
-        clip=clip,
-        iterations=clip_iterations,
-        bias=bias,
-        mask=mask,
-        saturation=saturation,
-        border=border,
-        edge_strips=edge_strips,
-        checksum=checksum,
-        strict=strict,
-        progress=not state.quiet,
-    )
-    save(ds, output, overwrite=overwrite)
-    show_description(ds, as_json=as_json, next_step=f"flatnorm solve {output} -o run.nc")
+    path = output if output is not None else resume
+    if path is None:
+        msg = "measure: -o says where to write the levels; give it, or --resume"
+        raise FlatnormError(msg)
+    goes_on = resume is not None and netcdf_name(path) == netcdf_name(resume)
+    refuse_existing([netcdf_name(path)], overwrite=overwrite or goes_on, inputs=files)
+    before = open_netcdf(resume) if resume is not None and resume.exists() else None
+    with measuring.keywords() as keywords:
+        ds = measure(
+            files,
+            camera=camera,
+            resume=before,
+            partial=None if resume is None else lambda some: save(some, resume, overwrite=True),
+            **keywords,
+        )
+    save(ds, path, overwrite=overwrite or goes_on)
+    show_description(ds, as_json=as_json, next_step=f"flatnorm solve {path} -o run.nc")
     if not as_json:
-        say(f"levels written to {output}")
+        say(f"levels written to {path}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,28 +14,17 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AsJson",
-    "Border",
     "Camera",
-    "Checksum",
-    "Clip",
-    "EdgeStrips",
     "Files",
-    "MaskOption",
     "Overwrite",
-    "Saturation",
-    "StatisticOption",
-    "Strict",
     "coordinates",
     "open_levels",
     "output_option",
 ]
 
 
-Statistic = Literal["meanclip", "median", "mean"]
-
 _READ = "Input"
 _WRITTEN = "Output"
-_MEASURE = "How to measure"
 
 
 def _cameras(given: str) -> list[str]:
@@ -66,12 +55,6 @@ Camera = Annotated[
         rich_help_panel=_READ,
     ),
 ]
-Strict = Annotated[
-    bool, typer.Option("--strict", metavar="", help="Fail on a file that cannot be read.", rich_help_panel=_READ)
-]
-Checksum = Annotated[
-    bool, typer.Option("--checksum", metavar="", help="Record the sha256 of every file.", rich_help_panel=_READ)
-]
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", metavar="", help="Replace files that exist.", rich_help_panel=_WRITTEN)
 ]
@@ -83,22 +66,6 @@ AsJson = Annotated[
 def output_option(help: str) -> Any:
     """Option -o of a command."""
     return typer.Option("-o", "--output", metavar="PATH", help=help, rich_help_panel=_WRITTEN)
-
-
-def _measuring(help: str, *names: str, metavar: str | None = None) -> Any:
-    return typer.Option(*names, metavar=metavar, help=help, rich_help_panel=_MEASURE)
-
-
-StatisticOption = Annotated[Statistic, _measuring("What a level is: meanclip, median or mean.", metavar="NAME")]
-Clip = Annotated[float, _measuring("Clip at this many standard deviations.", metavar="SD")]
-ClipPasses = Annotated[int, _measuring("Clipping passes.", "--clip-iterations", metavar="N")]
-BiasOption = Annotated[Path | None, _measuring("Bias image to subtract, FITS.", metavar="PATH")]
-MaskOption = Annotated[Path | None, _measuring("Bad-pixel mask, FITS; non-zero is bad.", metavar="PATH")]
-Saturation = Annotated[float | None, _measuring("Raw adu from which a pixel is saturated.", metavar="ADU")]
-Border = Annotated[int, _measuring("Pixels to leave out along the edges of each detector.", metavar="N")]
-EdgeStrips = Annotated[
-    int, _measuring("Width of strips that compare amplifiers at their borders; 0: none.", metavar="N")
-]
 
 
 def open_levels(path: Path, *, units: str | None = None) -> xr.Dataset:

@@ -7,23 +7,8 @@ from typing import Annotated
 
 from flatnorm_xr.cli.console import state
 from flatnorm_xr.cli.inspect import show
-from flatnorm_xr.cli.options import (
-    AsJson,
-    BiasOption,
-    Border,
-    Camera,
-    Checksum,
-    Clip,
-    ClipPasses,
-    EdgeStrips,
-    Files,
-    MaskOption,
-    Overwrite,
-    Saturation,
-    StatisticOption,
-    Strict,
-    output_option,
-)
+from flatnorm_xr.cli.measuring import Measuring, with_measuring
+from flatnorm_xr.cli.options import AsJson, Camera, Files, Overwrite, output_option
 from flatnorm_xr.cli.outputs import Outputs, refuse_outputs, show_solution, write_levels, write_solution
 from flatnorm_xr.cli.solving import Solving, with_solving
 from flatnorm_xr.errors import FlatnormError
@@ -38,23 +23,15 @@ EXAMPLE = "Example: flatnorm run 'night/*.fits.fz' -o calib/20261122"
 
 
 @with_solving(weights="variance", robust="tukey")
+@with_measuring()
 def command(
     files: Files,
     *,
     camera: Camera = None,
-    strict: Strict = False,
-    checksum: Checksum = False,
     output: Annotated[Path, output_option("Folder to write to; made when absent.")],
     overwrite: Overwrite = False,
     as_json: AsJson = False,
-    statistic: StatisticOption = "meanclip",
-    clip: Clip = 3.0,
-    clip_iterations: ClipPasses = 3,
-    bias: BiasOption = None,
-    mask: MaskOption = None,
-    saturation: Saturation = None,
-    border: Border = 0,
-    edge_strips: EdgeStrips = 0,
+    measuring: Measuring,
     solving: Solving,
 ) -> None:
     """Go all the way from a night's FITS files to E, G and scales.
@@ -70,21 +47,8 @@ def command(
     refuse_outputs(outputs, overwrite=overwrite)
     if not as_json:
         show(inspect_files(files, camera=camera, progress=not state.quiet), most=MOST_FILES)
-    ds = measure(
-        files,
-        camera=camera,
-        statistic=statistic,
-        clip=clip,
-        iterations=clip_iterations,
-        bias=bias,
-        mask=mask,
-        saturation=saturation,
-        border=border,
-        edge_strips=edge_strips,
-        checksum=checksum,
-        strict=strict,
-        progress=not state.quiet,
-    )
+    with measuring.keywords() as keywords:
+        ds = measure(files, camera=camera, **keywords)
     # levels are kept when the solve fails, but never beside the solution of another night
     replaces = outputs.exist()
     if not replaces:

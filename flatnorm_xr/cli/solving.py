@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from flatnorm_xr.cli.option_groups import with_group
 from flatnorm_xr.cli.options import coordinates
 
 if TYPE_CHECKING:
@@ -120,25 +120,4 @@ def with_solving(**defaults: Any) -> Callable[[Callable[..., None]], Callable[..
     **defaults
         Defaults that differ from those of `flatnorm_xr.solve`.
     """
-    extra = inspect.signature(_options, eval_str=True).parameters
-
-    def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        def with_options(**given: Any) -> None:
-            asked = {name: given.pop(name) for name in extra}
-            command(**given, solving=Solving(asked))
-
-        parameters: list[inspect.Parameter] = []
-        for parameter in inspect.signature(command, eval_str=True).parameters.values():
-            if parameter.name == "solving":
-                parameters += [
-                    option.replace(default=defaults.get(name, option.default)) for name, option in extra.items()
-                ]
-            else:
-                parameters.append(parameter)
-        keyword = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
-        with_options.__signature__ = inspect.Signature(keyword)  # type: ignore[attr-defined]
-        with_options.__annotations__ = {parameter.name: parameter.annotation for parameter in keyword}
-        with_options.__doc__, with_options.__name__ = command.__doc__, command.__name__
-        return with_options
-
-    return decorate
+    return with_group("solving", _options, Solving, **defaults)

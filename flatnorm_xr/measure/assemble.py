@@ -38,11 +38,12 @@ class Level:
 
 @dataclass(frozen=True)
 class FileLevels:
-    """Everything measured in one file."""
+    """Everything measured in one file; ``faults`` say why some of it could not be read."""
 
     file: FileDescription
     levels: tuple[Level, ...]
     provenance: Mapping[str, Any]
+    faults: tuple[str, ...] = ()
 
 
 def assemble(files: Sequence[FileLevels], *, attrs: Mapping[str, Any], edges: bool = False) -> xr.Dataset:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import datetime
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +19,11 @@ from flatnorm_xr.measure.reference import Reference
 
 if TYPE_CHECKING:
     from flatnorm_xr.measure.clipping import Statistics
-    from flatnorm_xr.measure.frames import ReadWords
+    from flatnorm_xr.measure.common_mask import CommonMask
+    from flatnorm_xr.measure.frames import Frame
+    from flatnorm_xr.measure.words import Words
 
-__all__ = ["Reduction", "file_time", "measure_file", "unreadable_file"]
+__all__ = ["Reduction", "bad_in_file", "file_time", "measure_file", "unreadable_file"]
 
 SATURATED_FRACTION = 0.01
 """Share of saturated pixels above which a level is flagged."""
@@ -39,6 +41,9 @@ class Reduction:
     saturation: float | None = None
     edge_strips: int = 0
     checksum: bool = False
+    verify_checksum: bool = False
+    common: Mapping[int | str, CommonMask] = field(default_factory=dict)
+    """What is left out of every exposure, by detector, because it is bad in one of them."""
 
     @property
     def clipping(self) -> dict[str, Any]:
@@ -65,22 +70,49 @@ def measure_file(file: FileDescription, *, setting: Reduction) -> FileLevels:
     from flatnorm_xr.measure.words import Unreadable, open_words
 
     levels: list[Level] = []
+    faults: list[str] = []
     try:
         with open_words(file) as words:
             for detector in file.detectors:
-                levels.extend(_measure_detector(words, detector, file, setting))
+                levels.extend(_measure_detector(words, detector, file, setting, faults))
                 words.release()
-    except Unreadable:
+    except Unreadable as error:
+        faults.append(str(error))
         done = {level.detector for level in levels}
         levels.extend(level for d in file.detectors if d.id not in done for level in _unreadable(d, file.profile))
-    return FileLevels(file, tuple(levels), _provenance(file, setting.checksum))
+    return FileLevels(file, tuple(levels), _provenance(file, setting.checksum), tuple(faults))
 
 
-def _measure_detector(
-    words: ReadWords, detector: Detector, file: FileDescription, setting: Reduction
-) -> Iterator[Level]:
+def bad_in_file(file: FileDescription, *, setting: Reduction) -> list[CommonMask]:
+    """Find what is bad in each detector of one file; what cannot be read says nothing.
+
+    Parameters
+    ----------
+    file, setting
+        As `measure_file` takes them.
+
+    Returns
+    -------
+    list of CommonMask
+        For `flatnorm_xr.measure.common_mask.add_masks`.
+    """
+    from flatnorm_xr.measure.common_mask import frame_mask
+    from flatnorm_xr.measure.words import Unreadable, open_words
+
+    found: list[CommonMask] = []
+    try:
+        with open_words(file) as words:
+            for detector in file.detectors:
+                frame = _read(words, detector, file, setting)
+                found.append(frame_mask(frame, path=file.path, saturated_fraction=SATURATED_FRACTION))
+                words.release()
+    except Unreadable:
+        pass
+    return found
+
+
+def _read(words: Words, detector: Detector, file: FileDescription, setting: Reduction) -> Frame:
     from flatnorm_xr.measure.frames import read_detector
-    from flatnorm_xr.measure.parts import measure_parts
 
     frame = read_detector(
         words,
@@ -90,7 +122,19 @@ def _measure_detector(
         bias=setting.bias,
         masking=setting.masking,
         saturation=setting.saturation,
+        verify=words.verify if setting.verify_checksum else None,
     )
+    common = setting.common.get(detector.id)
+    return frame if common is None else frame.without(common, path=file.path)
+
+
+def _measure_detector(
+    words: Words, detector: Detector, file: FileDescription, setting: Reduction, faults: list[str]
+) -> Iterator[Level]:
+    from flatnorm_xr.measure.parts import measure_parts
+
+    frame = _read(words, detector, file, setting)
+    faults += frame.faults
     read = [part for part in frame.parts if part is not None]
     whole = len(read) == len(frame.parts)
     measured = measure_parts(read, whole=whole, **setting.clipping)
@@ -133,7 +177,7 @@ def _level(detector: int | str, amplifier: str | None, found: Statistics, satura
 def unreadable_file(file: FileDescription, reason: str) -> FileLevels:
     """Levels of a file of which nothing could be read: holes, with a reason."""
     levels = tuple(level for detector in file.detectors for level in _unreadable(detector, file.profile))
-    return FileLevels(replace(file, damage=reason), levels, _provenance(file, False))
+    return FileLevels(file, levels, _provenance(file, False), (reason,))
 
 
 def _unreadable(detector: Detector, profile: Profile) -> Iterator[Level]:

@@ -19,6 +19,7 @@ from flatnorm_xr.measure.parts import Part
 from flatnorm_xr.measure.reference import Reference
 
 if TYPE_CHECKING:
+    from flatnorm_xr.measure.common_mask import CommonMask
     from flatnorm_xr.measure.words import RawImage
 
 __all__ = ["Frame", "ReadWords", "read_detector"]
@@ -42,10 +43,23 @@ class Frame:
         Its amplifiers, in the order of ``parts``, their sections without the border.
     parts : tuple of Part or None
         Words of each amplifier's data section, and what is to be done to them; None where it cannot be read.
+    faults : tuple of str
+        Why amplifiers cannot be read, each reason once.
     """
 
     detector: Detector
     parts: tuple[Part | None, ...]
+    faults: tuple[str, ...] = ()
+
+    def without(self, mask: CommonMask, *, path: str) -> Frame:
+        """Leave out, besides, what a mask over all exposures has."""
+        parts: list[Part | None] = []
+        for amplifier, part in zip(self.detector.amplifiers, self.parts, strict=True):
+            bad = None if part is None or part is _NO_PIXELS else mask.of(amplifier, path=path)
+            if part is not None and bad is not None:
+                part = part._replace(bad=bad if part.bad is None else part.bad | bad)
+            parts.append(part)
+        return replace(self, parts=tuple(parts))
 
 
 def read_detector(
@@ -57,6 +71,7 @@ def read_detector(
     bias: Reference | None = None,
     masking: Masking = EVERYTHING,
     saturation: float | None = None,
+    verify: Callable[[int], str] | None = None,
 ) -> Frame:
     """Find words, overscan, bias, gain, saturation and bad pixels of the amplifiers of one detector.
 
@@ -76,6 +91,8 @@ def read_detector(
         What is left out, besides saturated pixels.
     saturation : float, optional
         Raw adu from which a pixel is saturated, instead of what the header says.
+    verify : callable, optional
+        Says of an HDU what is wrong with its checksums, empty when nothing is; what is wrong is not read.
 
     Returns
     -------
@@ -92,7 +109,7 @@ def read_detector(
     inner = without_border(detector, border=masking.border, profile=profile, path=path)
     lit = [amplifier for amplifier in inner if amplifier is not None]
     cut = replace(detector, amplifiers=tuple(lit))
-    read = _words_of(words, cut)
+    read, faults = _words_of(words, cut, verify)
     offsets: Sequence[Array | None] = [None] * len(lit) if bias is None else list(bias.images(cut, profile))
     bad = bad_pixels(cut, masking=masking, profile=profile, words=words, path=path)
     found = iter(zip(lit, offsets, bad, strict=True))
@@ -106,6 +123,7 @@ def read_detector(
         beside = raw if amplifier.overscan_hdu is None else read[amplifier.overscan_hdu]
         if raw is None or beside is None or wrong.problem:
             parts.append(None)
+            faults += [wrong.problem] if wrong.problem else []
             continue
         limit = amplifier.saturation if saturation is None else saturation
         parts.append(
@@ -122,22 +140,29 @@ def read_detector(
             )
         )
     amplifiers = (b if b is not None else a for a, b in zip(detector.amplifiers, inner, strict=True))
-    return Frame(replace(detector, amplifiers=tuple(amplifiers)), tuple(parts))
+    return Frame(replace(detector, amplifiers=tuple(amplifiers)), tuple(parts), tuple(dict.fromkeys(faults)))
 
 
-def _words_of(words: ReadWords, detector: Detector) -> dict[int, RawImage | None]:
-    """Words of all HDUs of a detector; None where an HDU cannot be read, or has another shape than its header said."""
+def _words_of(
+    words: ReadWords, detector: Detector, verify: Callable[[int], str] | None
+) -> tuple[dict[int, RawImage | None], list[str]]:
+    """Words of all HDUs of a detector, None where one cannot be read; and why not."""
     from flatnorm_xr.camera.file_bytes import Unreadable
 
     wanted = dict.fromkeys(a.hdu for a in detector.amplifiers)
     wanted |= dict.fromkeys(a.overscan_hdu for a in detector.amplifiers if a.overscan_hdu is not None)
     read: dict[int, RawImage | None] = {}
+    faults = []
     for hdu in wanted:
+        read[hdu] = None
+        fault = verify(hdu) if verify is not None else ""
         try:
-            read[hdu] = words(hdu)
-        except Unreadable:
-            read[hdu] = None
-    return read
+            read[hdu] = words(hdu) if not fault else None
+        except Unreadable as error:
+            fault = str(error)
+        if fault:
+            faults.append(f"HDU {hdu}: {fault}")
+    return read, faults
 
 
 def _offset(raw: RawImage, amplifier: Amplifier, profile: Profile, path: str) -> Array | None:

@@ -9,7 +9,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
@@ -19,13 +19,16 @@ from flatnorm_xr.camera.profiles import Profile, load_profile
 from flatnorm_xr.errors import FlatnormError, ReadError, offenders, warn
 from flatnorm_xr.flags import Flag
 from flatnorm_xr.measure.assemble import FileLevels, assemble
-from flatnorm_xr.measure.file_levels import Reduction, measure_file, unreadable_file
+from flatnorm_xr.measure.file_levels import Reduction, bad_in_file, measure_file, unreadable_file
 from flatnorm_xr.measure.masks import load_masking
 from flatnorm_xr.measure.reference import load_reference
 from flatnorm_xr.measure.resume import check_same_way, levels_by_file, unchanged
 from flatnorm_xr.measure.survey import survey
 from flatnorm_xr.measure.workers import Client, check_client, default_threads, each_done
 from flatnorm_xr.progress import counted
+
+if TYPE_CHECKING:
+    from flatnorm_xr.measure.common_mask import CommonMask
 
 __all__ = ["measure"]
 
@@ -48,8 +51,10 @@ def measure(
     mask_bits: Any = None,
     border: int = 0,
     vignetting: Any = None,
+    common_mask: bool = False,
     edge_strips: int = 0,
     checksum: bool = False,
+    verify_checksum: bool = False,
     strict: bool = False,
     client: Client | None = None,
     threads: int | None = None,
@@ -89,12 +94,20 @@ def measure(
         Where the camera gets light, instead of what the profile says: ``"circle 0 0 180 mm"`` or ``{"polygon": [...],
         "units": "pixel"}`` (`flatnorm_xr.camera.regions.read_region`). Pixels outside are left out; with ``"none"``
         none is.
+    common_mask : bool
+        Measure every exposure of a detector on the same pixels: what is bad in one of them (masked, saturated, without
+        a value) is left out of all, so that no mask moves a level from one exposure to the next. The files are read
+        twice. An amplifier with more than 1 % saturated pixels in an exposure, which is flagged, takes nothing from the
+        other exposures.
     edge_strips : int
         Width in pixels (32 is usual) of strips on both sides of the borders between amplifiers: adds ``edge_ratio``,
         how the amplifiers of one detector compare where they meet. It tells gains apart from gradients of the light,
         which ``background`` cannot. 0 leaves it out.
     checksum : bool
         Also record the sha256 of every file.
+    verify_checksum : bool
+        Compare the bytes of every image with the DATASUM and CHECKSUM of its header: where they differ, it counts as
+        unreadable. Images without them are taken as they are.
     strict : bool
         Make an error of what is otherwise a warning and a hole: files and images that cannot be read.
     client : distributed.Client, optional
@@ -139,6 +152,9 @@ def measure(
     """
     _check(statistic, clip, iterations, saturation, {"border": border, "edge_strips": edge_strips}, threads)
     client = check_client(client)
+    if common_mask and resume is not None:
+        msg = "measure: common_mask needs all exposures in one call, so resume cannot be given; leave one of them out"
+        raise FlatnormError(msg)
     profile = None if camera is None else load_profile(str(camera) if isinstance(camera, os.PathLike) else camera)
     found = find_files(paths, caller="measure")
     before = [] if resume is None else _kept(levels_by_file(resume, profile), found)
@@ -169,6 +185,7 @@ def measure(
         saturation=None if saturation is None else float(saturation),
         edge_strips=int(edge_strips),
         checksum=checksum,
+        verify_checksum=verify_checksum,
     )
     configuration = {
         "camera": profile.name,
@@ -178,17 +195,22 @@ def measure(
         "mask_bits": mask_bits if mask_bits is None or isinstance(mask_bits, str | int) else list(mask_bits),
         "border": int(border),
         "vignetting": None if vignetting is None else str(vignetting),
+        "common_mask": bool(common_mask),
         "checksum": checksum,
+        "verify_checksum": verify_checksum,
         "strict": strict,
     }
     if resume is not None:
         check_same_way(resume, configuration)
 
+    how = {"client": client, "threads": default_threads() if threads is None else int(threads)}
+    if common_mask:
+        reduction = replace(reduction, common=_bad_anywhere(files, reduction, how, progress))
+
     def together(measured: Sequence[FileLevels]) -> xr.Dataset:
         levels = [*before, *measured]
         return assemble(levels, attrs=_attributes(levels, configuration), edges=edge_strips > 0)
 
-    how = {"client": client, "threads": default_threads() if threads is None else int(threads)}
     levels = _measure_all(
         files, reduction, how, None if partial is None else lambda some: partial(together(some)), progress
     )
@@ -209,6 +231,20 @@ def _kept(earlier: Mapping[str, FileLevels], paths: Sequence[str]) -> list[FileL
         elif unchanged(one):
             kept.append(replace(one, file=replace(one.file, path=again)))
     return kept
+
+
+def _bad_anywhere(
+    files: Sequence[FileDescription], reduction: Reduction, how: Mapping[str, Any], progress: bool
+) -> dict[int | str, CommonMask]:
+    """Find what is bad in at least one exposure of each detector."""
+    from flatnorm_xr.measure.common_mask import add_masks
+
+    found: dict[int | str, CommonMask] = {}
+    with counted(files, "mask", wanted=progress, keep=False) as each:
+        results = each_done(bad_in_file, files, setting=reduction, lost=lambda file, reason: [], **how)
+        for _, (_, masks) in zip(each, results, strict=True):
+            found = add_masks(masks, to=found)
+    return found
 
 
 def _measure_all(
@@ -270,7 +306,9 @@ def _report_holes(levels: Sequence[FileLevels], strict: bool) -> None:
         holes = [f"{x.detector} {x.amplifier}" for x in one.levels if x.quality & Flag.UNREADABLE and x.amplifier]
         holes = holes or [str(x.detector) for x in one.levels if x.quality & Flag.UNREADABLE]
         if holes or one.file.damage:
-            damaged.append(f"{one.file.path} ({offenders(holes, show=3) or one.file.damage})")
+            reason = offenders(one.faults, show=1) or one.file.damage
+            parts = f"{offenders(holes, show=3)}: " if holes else ""
+            damaged.append(f"{one.file.path} ({parts}{reason})")
     if damaged and strict:
         msg = f"measure: parts that cannot be read: {offenders(damaged)}; without strict=True they become NaN"
         raise ReadError(msg)
