@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any, Protocol
 
 import numpy as np
@@ -46,47 +47,51 @@ class RawImage:
 
 
 class Buffers:
-    """Memory for images, used again when it was given back: fresh memory costs as much as the reading.
+    """Memory for images, kept from file to file: to be given fresh memory costs several times as much as to fill it.
 
-    Not to be shared by threads.
+    Parameters
+    ----------
+    most : int
+        Bytes that are kept; what is given back beyond them is freed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = 1 << 28) -> None:
         self._free: list[Bytes] = []
-        self._taken: list[Bytes] = []
+        self._most = most
+        self._lock = Lock()
 
     def take(self, size: int) -> Bytes:
-        """Give ``size`` bytes of any content: of the buffers that are free the smallest that is large enough, else new.
+        """Give a buffer of at least ``size`` bytes of any content: the smallest free one that will do, else a new one.
 
         Raises
         ------
         Unreadable
             There is not so much memory.
         """
-        large = [n for n, one in enumerate(self._free) if one.size >= size]
-        if large:
-            buffer = self._free.pop(min(large, key=lambda n: self._free[n].size))
-        else:
-            self._free.clear()  # what is too small would stay so: images of one camera have one size
-            try:
-                buffer = np.empty(size, np.uint8)
-            except (MemoryError, ValueError) as error:
-                msg = f"{size} bytes do not fit into memory"
-                raise Unreadable(msg) from error
-        self._taken.append(buffer)
-        return buffer[:size]
+        with self._lock:
+            large = [n for n, one in enumerate(self._free) if size <= one.size <= 4 * size]
+            if large:
+                return self._free.pop(min(large, key=lambda n: self._free[n].size))
+        try:
+            return np.empty(size, np.uint8)
+        except (MemoryError, ValueError) as error:
+            msg = f"{size} bytes do not fit into memory"
+            raise Unreadable(msg) from error
 
-    def give_back(self, part: Bytes) -> None:
-        """Take back one buffer, by the array that `take` gave."""
-        for n, buffer in enumerate(self._taken):
-            if buffer is part.base:
-                self._free.append(self._taken.pop(n))
-                return
+    def give(self, buffers: Iterable[Bytes]) -> None:
+        """Take buffers back."""
+        with self._lock:
+            self._free += buffers
+            kept = 0
+            for n in reversed(range(len(self._free))):
+                kept += self._free[n].size
+                if kept > self._most:
+                    del self._free[: n + 1]
+                    break
 
-    def release(self) -> None:
-        """Take back all buffers."""
-        self._free += self._taken
-        self._taken.clear()
+
+_BUFFERS = Buffers()
+"""What readers share that are not told otherwise."""
 
 
 class ImageFile(Protocol):
@@ -112,12 +117,14 @@ class Words:
         self._source = source
         self._images = images
         self._buffers = buffers
+        self._taken: list[Bytes] = []
         self._verified: tuple[int, Bytes] | None = None
 
     def release(self) -> None:
         """Say that the images read so far are done with: their memory is used again."""
         self._verified = None
-        self._buffers.release()
+        self._buffers.give(self._taken)
+        self._taken = []
 
     def __call__(self, hdu: int) -> RawImage:
         """Read one image.
@@ -134,8 +141,8 @@ class Words:
             from flatnorm_xr.measure.tiles import decompress
 
             stored = self._data(place, place.length)
-            words = decompress(place, stored, header=lambda: self._header(place), empty=self._buffers.take)
-            self._buffers.give_back(stored)
+            words = decompress(place, stored, header=lambda: self._header(place), empty=self._take)
+            self._give(stored)
         else:
             dtype = np.dtype(_DTYPES[place.bitpix])
             size = place.shape[0] * place.shape[1] * dtype.itemsize
@@ -163,6 +170,16 @@ class Words:
         self._verified = hdu, stored
         return verify_sums(stored[: place.length], header, datasum=place.datasum, checksum=place.checksum)
 
+    def _take(self, size: int) -> Bytes:
+        buffer = self._buffers.take(size)
+        self._taken.append(buffer)
+        return buffer[:size]
+
+    def _give(self, part: Bytes) -> None:
+        """Give one buffer back, by the part of it that was taken."""
+        mine = [n for n, buffer in enumerate(self._taken) if buffer is part.base]
+        self._buffers.give([self._taken.pop(n) for n in mine])
+
     def _place(self, hdu: int) -> ImagePlace:
         if hdu not in self._images:
             msg = f"there is no image in HDU {hdu}"
@@ -178,9 +195,9 @@ class Words:
             (hdu, stored), self._verified = self._verified, None
             if hdu == place.hdu:
                 return stored
-            self._buffers.give_back(stored)
+            self._give(stored)
         self._source.check_holds(place.offset, length)
-        data = self._buffers.take(length + SLACK)
+        data = self._take(length + SLACK)
         self._source.read_into(place.offset, data[:length].data)
         if place.hdu == max(self._images):
             self._source.check_rest()
@@ -197,7 +214,7 @@ def open_words(file: ImageFile | FileHeaders, *, buffers: Buffers | None = None)
     file : FileDescription or FileHeaders
         Of a file that was read; no header is parsed again.
     buffers : Buffers, optional
-        Memory to read into, kept from file to file; of one thread.
+        Memory to read into; that of the whole process when not given.
 
     Yields
     ------
@@ -211,7 +228,7 @@ def open_words(file: ImageFile | FileHeaders, *, buffers: Buffers | None = None)
     """
     with FileBytes(file.path, stamp=file.stamp) as source:
         images = file.places if isinstance(file, FileHeaders) else file.images
-        words = Words(source, images, Buffers() if buffers is None else buffers)
+        words = Words(source, images, _BUFFERS if buffers is None else buffers)
         try:
             yield words
         finally:
