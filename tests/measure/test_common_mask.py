@@ -5,15 +5,18 @@ from __future__ import annotations
 import pickle
 from dataclasses import replace
 from math import inf
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+from astropy.io import fits
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
+import flatnorm_xr as fx
 from flatnorm_xr.camera.geometry import Amplifier, Detector
 from flatnorm_xr.camera.sections import Section
 from flatnorm_xr.errors import CameraError
@@ -181,3 +184,26 @@ def test_masks_of_a_night_are_small() -> None:
         found = add_masks([mask_of(part(bad=hit))], to=found)
     assert found[7].nbytes <= GRADIENT.size // 8
     assert_array_equal(found[7].of(detector().amplifiers[0], path=""), expected)
+
+
+def processed(path: Path, *, exposure: int, factor: float, hole: Array | None = None) -> Path:
+    """Write a gradient of the light of one exposure, without a value in a hole."""
+    image = (factor * GRADIENT).astype("f4")
+    if hole is not None:
+        image[hole] = np.nan
+    header = fits.Header([("EXPNUM", exposure), ("DETECTOR", "A"), ("DATE-OBS", f"2024-01-01T00:00:0{exposure}")])
+    fits.PrimaryHDU(image, header).writeto(path)
+    return path
+
+
+def test_holes_of_one_exposure_move_no_level(tmp_path: Path) -> None:
+    """With a hole over the brighter half the level falls by ten in a thousand; ratios of exposures are to stay."""
+    factors, hole = (1.0, 2.0, 0.5), GRADIENT >= 1020
+    for k, factor in enumerate(factors):
+        processed(tmp_path / f"{k}.fits", exposure=k, factor=factor, hole=hole if k == 1 else None)
+    options: dict[str, Any] = {"camera": "generic", "statistic": "mean", "progress": False}
+    apart = fx.measure(str(tmp_path / "*.fits"), **options).background.values.ravel()
+    assert_array_equal(apart / factors, [1019.5, 1009.5, 1019.5])
+    alike = fx.measure(str(tmp_path / "*.fits"), common_mask=True, **options)
+    assert_array_equal(alike.background.values.ravel() / factors, [1009.5] * 3)
+    assert_array_equal(alike["counts"].values.ravel(), [80] * 3)

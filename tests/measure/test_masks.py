@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
+import flatnorm_xr as fx
 from flatnorm_xr.camera.file_bytes import Unreadable
 from flatnorm_xr.camera.geometry import Amplifier, Detector
 from flatnorm_xr.camera.places import Affine, map_of_sections
@@ -26,6 +27,7 @@ from flatnorm_xr.measure.mask_bits import bits_of, flagged, flagged_words
 from flatnorm_xr.measure.masks import Masking, bad_pixels, dark_pixels, load_masking, without_border
 from flatnorm_xr.measure.packed_masks import MaskStore, PackedMask, pack
 from flatnorm_xr.measure.words import RawImage
+from flatnorm_xr.simulate.night import CAMERAS
 
 Array = npt.NDArray[Any]
 Flags = npt.NDArray[np.bool_]
@@ -518,3 +520,64 @@ def test_mask_files_are_read_once(tmp_path: Path) -> None:
     found = bad_pixels(TURNED, masking=masking, profile=profile, words=no_words, path="b.fits")
     for one in (*again, trimmed(TURNED, [one.pixels for one in found])):
         assert_array_equal(one, image != 0)
+
+
+WITH_PLANES = """\
+name: planes
+layout: plain-images
+exposure: {id: EXPNUM}
+detector: {id: CHIP, only: {EXTNAME: ^SCI$}}
+mask: {only: {EXTNAME: ^DQ$}, pair: EXTVER, bits: [0, 2]}
+"""
+
+
+@pytest.mark.parametrize("kind", ["plain", "compressed", "gzip"])
+def test_levels_of_files_with_planes_of_data_quality(tmp_path: Path, kind: str) -> None:
+    """Each chip's light is its column number; its plane marks the first columns with bit 0, then 1, then 2."""
+    camera = tmp_path / "planes.yaml"
+    camera.write_text(WITH_PLANES)
+    image = np.tile(100 + np.arange(10, dtype="i2"), (4, 1))
+    hdus: list[Any] = [fits.PrimaryHDU(header=fits.Header([("EXPNUM", 1)]))]
+    for name, chip, version in (("SCI", "B", 2), ("SCI", "A", 1), ("DQ", "A", 1), ("DQ", "B", 2)):
+        plane = image if name == "SCI" else np.zeros((4, 10), "u2")
+        if name == "DQ":
+            plane[:, :3] = (1, 2, 4) if chip == "A" else (4, 2, 2)
+        hdu: Any = fits.CompImageHDU(plane) if kind == "compressed" else fits.ImageHDU(plane)
+        hdu.header.update({"EXTNAME": name, "EXTVER": version, "CHIP": chip})
+        hdus.append(hdu)
+    path = tmp_path / ("a.fits.gz" if kind == "gzip" else "a.fits")
+    fits.HDUList(hdus).writeto(path)
+
+    def level(**given: Any) -> list[float]:
+        ds = fx.measure(path, camera=camera, statistic="mean", progress=False, **given)
+        return ds.background.sel(detector=["A", "B"]).values.ravel().tolist()
+
+    columns = np.arange(10)
+    without = {left: 100 + columns[~np.isin(columns, left)].mean() for left in ((0, 2), (0,), (1, 2), (0, 1, 2), (1,))}
+    assert level() == [without[0, 2], without[0,]]
+    assert level(mask_bits=1) == [without[1,], without[1, 2]]
+    assert level(mask_bits="0,1,2") == [without[0, 1, 2]] * 2
+
+
+@pytest.mark.parametrize("camera", ["decam", "lsstcam"])
+def test_levels_within_a_circle_are_those_of_the_pixels_within(tmp_path: Path, camera: str) -> None:
+    """Where the simulation puts each pixel is known without any header."""
+    ragged = camera == "lsstcam"
+    truth = fx.simulate_night(tmp_path, camera=camera, n_exposures=1, faults=False, ragged=ragged)
+    layout = CAMERAS[camera]
+    # about a point of the last detector, in LSSTCam one of the corner
+    width = float(truth.width[-1])
+    x, y, radius = float(truth.x[-1]) + 0.2 * width, float(truth.y[-1]) + 0.1 * width, 0.45 * width
+    options: dict[str, Any] = {"statistic": "mean", "progress": False, "saturation": 1e9}
+    ds = fx.measure(str(tmp_path / "*.fits"), vignetting={"circle": [x, y, radius], "units": "mm"}, **options)
+    seen = []
+    for detector in layout.place(layout.default_detectors, ragged):
+        if detector.label in ds.detector:
+            for tap in detector.taps:
+                rows, columns = (np.arange(one.start, one.stop) + 1.0 for one in tap.ccd.slices)
+                inside = Region((x, y, radius)).inside(*detector.place(columns[np.newaxis, :], rows[:, np.newaxis]))
+                found = ds["counts"].sel(detector=detector.label, amplifier=tap.amplifier).item()
+                assert found == np.count_nonzero(inside)
+                seen.append(inside.mean())
+    assert min(seen) < 0.5 < max(seen)
+    assert any(0 < share < 1 for share in seen)
