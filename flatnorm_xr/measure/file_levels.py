@@ -131,7 +131,7 @@ def _read(words: Words, detector: Detector, file: FileDescription, setting: Redu
 def _measure_detector(
     words: Words, detector: Detector, file: FileDescription, setting: Reduction, faults: list[str]
 ) -> Iterator[Level]:
-    from flatnorm_xr.measure.parts import measure_parts
+    from flatnorm_xr.measure.kernels import measure_parts
 
     frame = _read(words, detector, file, setting)
     faults += frame.faults

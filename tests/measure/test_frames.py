@@ -20,8 +20,8 @@ from flatnorm_xr.camera.headers import FileHeaders, read_headers
 from flatnorm_xr.camera.profiles import Profile, load_profile
 from flatnorm_xr.errors import CameraError, ReadError
 from flatnorm_xr.measure.frames import Frame, read_detector
+from flatnorm_xr.measure.kernels import corrected_pixels, measure_parts
 from flatnorm_xr.measure.masks import load_masking
-from flatnorm_xr.measure.parts import corrected_pixels, measure_parts
 from flatnorm_xr.measure.reference import load_reference
 from flatnorm_xr.measure.words import Unreadable, open_words
 
