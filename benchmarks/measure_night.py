@@ -1,0 +1,223 @@
+"""A night of flats, from FITS files to levels: flatnorm-xr beside the loop that one writes with astropy.
+
+Run ``python benchmarks/measure_night.py``. The night is written to a temporary folder first: a camera with 16
+amplifiers of 2048 x 512 pixels and 64 columns of overscan in HDUs of their own, 16-bit integers, a file an exposure.
+Both subtract the median of each overscan row, clip three times, and give the levels of every amplifier and of the whole
+detector. Files are warm. Peak memory is that of a process of its own, over what its imports take.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+from astropy.io import fits
+from astropy.stats import sigma_clipped_stats
+
+import flatnorm_xr as fx
+
+NAMES = [f"Segment1{k}" for k in range(8)] + [f"Segment0{k}" for k in range(7, -1, -1)]
+OVERSCAN = 64
+
+
+def amplifier(rng: np.random.Generator, rows: int, columns: int, level: float) -> np.ndarray:
+    """Light with its noise, a bias of 1000, overscan on the right, one cosmic-ray pixel in a thousand."""
+    image = np.full((rows, columns + OVERSCAN), 1000.0)
+    image[:, :columns] += level + np.sqrt(level) * rng.standard_normal((rows, columns))
+    image[:, :columns][rng.random((rows, columns)) < 1e-3] = 60_000
+    return np.rint(image + 4 * rng.standard_normal(image.shape)).astype("u2")
+
+
+def write_night(folder: Path, exposures: int, rows: int, columns: int, *, compressed: bool) -> list[str]:
+    """Write the files; the images are made once, and brighter by one adu from exposure to exposure."""
+    rng = np.random.default_rng(20261123)
+    images = [amplifier(rng, rows, columns, 20_000 + 500 * k) for k in range(16)]
+    paths = []
+    for n in range(exposures):
+        primary = fits.PrimaryHDU()
+        primary.header.update({"INSTRUME": "LSSTCam", "RAFTBAY": "R22", "CCDSLOT": "S11", "DAYOBS": "20261123"})
+        primary.header.update({"SEQNUM": n + 1, "MJD-BEG": 61367.0 + n / 1000, "FILTER": "r", "EXPTIME": 15.0})
+        hdus: list[fits.PrimaryHDU | fits.ImageHDU | fits.CompImageHDU] = [primary]
+        for k, name in enumerate(NAMES):
+            image = images[k] + np.uint16(n % 100)
+            hdu = fits.CompImageHDU(image, compression_type="RICE_1") if compressed else fits.ImageHDU(image)
+            hdu.header.update({"EXTNAME": name, "DATASEC": f"[1:{columns},1:{rows}]"})
+            x, y = columns * (k % 8), rows * (k // 8)
+            hdu.header.update({"DETSEC": f"[{x + 1}:{x + columns},{y + 1}:{y + rows}]"})
+            hdus.append(hdu)
+        path = folder / f"{'packed' if compressed else 'plain'}{n:04d}.fits{'.fz' if compressed else ''}"
+        fits.HDUList(hdus).writeto(path)
+        paths.append(str(path))
+    return paths
+
+
+def ours(paths: list[str], **how: object) -> np.ndarray:
+    """Levels of the amplifiers, (amplifier, exposure)."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        ds = fx.measure(paths, camera="lsstcam", progress=False, **how)
+    return ds.background.isel(detector=0).values
+
+
+def with_astropy(paths: list[str]) -> np.ndarray:
+    """Do the same in a loop over HDUs."""
+    levels = []
+    for path in paths:
+        found, all_pixels = [], []
+        with fits.open(path, memmap=False) as hdus:
+            for hdu in hdus[1:]:
+                image = hdu.data.astype(np.float32)
+                pixels = image[:, :-OVERSCAN] - np.median(image[:, -OVERSCAN:], axis=1)[:, np.newaxis]
+                found.append(sigma_clipped_stats(pixels, sigma=3, maxiters=3, cenfunc="mean")[0])
+                all_pixels.append(pixels)
+        sigma_clipped_stats(np.concatenate(all_pixels), sigma=3, maxiters=3, cenfunc="mean")
+        levels.append(found)
+    return np.transpose(levels)
+
+
+def merely_read(paths: list[str]) -> None:
+    """Read all pixels with astropy, and do nothing with them."""
+    for path in paths:
+        with fits.open(path, memmap=False) as hdus:
+            for hdu in hdus[1:]:
+                _ = hdu.data
+
+
+def times(functions: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """Median time of each in seconds, taken in turn, after one round that does not count."""
+    taken: dict[str, list[float]] = {name: [] for name in functions}
+    for _ in range(rounds + 1):
+        for name, function in functions.items():
+            start = time.perf_counter()
+            function()
+            taken[name].append(time.perf_counter() - start)
+    return {name: median(values[1:]) for name, values in taken.items()}
+
+
+def memory_pass(nbytes: int) -> float:
+    """Seconds to look at so many bytes once."""
+    words = np.ones(nbytes // 8, np.uint64)
+    words.sum()
+    start = time.perf_counter()
+    words.sum()
+    return time.perf_counter() - start
+
+
+def compare(paths: list[str], few: int, rounds: int, nbytes: int) -> None:
+    """Print the table of one kind of file, times of one exposure."""
+    some = paths[:few]
+    difference = np.abs(ours(some[:1], threads=1) / with_astropy(some[:1]) - 1).max()
+    found = times(
+        {
+            "flatnorm-xr, one thread": lambda: ours(some, threads=1),
+            "flatnorm-xr, two threads": lambda: ours(some, threads=2),
+            "astropy, read and clip": lambda: with_astropy(some),
+            "astropy, merely read": lambda: merely_read(some),
+        },
+        rounds,
+    )
+    one, least = found["flatnorm-xr, one thread"], memory_pass(nbytes)
+    for name, seconds in found.items():
+        print(f"  {name:30s}{1e3 * seconds / few:10.1f}{seconds / one:10.2f}{seconds / few / least:14.1f}")
+    print(f"  levels differ by {difference:.1e} at most (other first clip)")
+
+
+def in_processes(paths: list[str]) -> None:
+    """Print how two processes of a dask cluster compare with one, the start of the cluster not counted."""
+    try:
+        import distributed
+    except ImportError:
+        print("  dask.distributed is not installed: no processes")
+        return
+    taken = {}
+    for workers in (1, 2):
+        with (
+            distributed.LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None) as cluster,
+            distributed.Client(cluster) as client,
+        ):
+            ours(paths[: 2 * workers], client=client)
+            start = time.perf_counter()
+            ours(paths, client=client)
+            taken[workers] = time.perf_counter() - start
+    for workers, seconds in taken.items():
+        print(f"  {workers} process{'es' if workers > 1 else '':8s}{1e3 * seconds / len(paths):22.1f} ms an exposure")
+    print(f"  two processes are {taken[1] / taken[2]:.2f} times as quick as one")
+
+
+def peak_memory(paths: list[str], threads: int) -> dict[str, float]:
+    """Measure a night in a process of its own; MB."""
+    done = subprocess.run(
+        [sys.executable, __file__, "--child", str(threads)],
+        input="\n".join(paths),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return dict(json.loads(done.stdout))
+
+
+def child(threads: int) -> None:
+    """Measure the files named on standard input, and print the memory it took."""
+    import flatnorm_xr.archive.netcdf
+    import flatnorm_xr.measure.levels
+    from flatnorm_xr.measure import frames, kernels, rice, words
+
+    assert all((frames, kernels, rice, words, flatnorm_xr.archive.netcdf))
+    paths = sys.stdin.read().split("\n")
+    before = status("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # forget the peak of the imports
+    start = time.perf_counter()
+    ours(paths, threads=threads)
+    seconds = time.perf_counter() - start
+    print(json.dumps({"imports": before, "peak": status("VmHWM"), "seconds": seconds}))
+
+
+def status(name: str) -> float:
+    """Memory of this process, MB."""
+    lines: Iterator[str] = (
+        line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name)
+    )
+    return int(next(lines).split()[1]) / 1024
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--exposures", type=int, default=200, help="of the night whose memory is measured")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--quick", action="store_true", help="small images, to see that it runs")
+    parser.add_argument("--child", type=int, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.child is not None:
+        child(given.child)
+        return
+    rows, columns = (64, 64) if given.quick else (2048, 512)
+    exposures, rounds, few = (4, 1, 2) if given.quick else (given.exposures, given.rounds, 8)
+    with tempfile.TemporaryDirectory() as folder:
+        for compressed in (False, True):
+            number = min(exposures, 2 * few) if compressed else exposures
+            paths = write_night(Path(folder), number, rows, columns, compressed=compressed)
+            kind = "tile-compressed, Rice" if compressed else "plain"
+            print(f"{kind:32s}{'ms':>10s}{'x ours':>10s}{'x memory pass':>14s}   an exposure, {os.cpu_count()} cores")
+            compare(paths, min(few, number), rounds, 16 * rows * (columns + OVERSCAN) * 2)
+            in_processes(paths[: 4 * few])
+            for threads in (1, 2):
+                found = peak_memory(paths, threads)
+                over = found["peak"] - found["imports"]
+                night = f"{len(paths)} exposures, {threads} thread{'s' if threads > 1 else ''}"
+                memory = f"at most {over:.0f} MB over the {found['imports']:.0f} MB of the imports"
+                print(f"  {night}: {found['seconds']:.1f} s, {memory}")
+
+
+if __name__ == "__main__":
+    main()
