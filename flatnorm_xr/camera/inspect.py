@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from flatnorm_xr.camera.files import Paths, find_files
-from flatnorm_xr.camera.geometry import Amplifier, Detector, Exposure, FileDescription, describe
+from flatnorm_xr.camera.geometry import Amplifier, Detector, Exposure, describe
 from flatnorm_xr.camera.headers import FileHeaders, read_headers
+from flatnorm_xr.camera.night_remarks import remarks_between
 from flatnorm_xr.camera.profiles import Profile, load_profile, recognise, why_recognised
-from flatnorm_xr.camera.times import known_scale
+from flatnorm_xr.camera.remarks import missing, remarks_on
 from flatnorm_xr.errors import FlatnormError, ReadError, offenders
 from flatnorm_xr.progress import counted
 
@@ -32,13 +32,15 @@ class Inspection:
     rule : str
         Why that profile; reads well after "because".
     exposure : Exposure or None
-        Id, time, exposure time, filter, type; None when there is an error.
+        Id, time, exposure time, filter, type; None when an error left nothing to say.
     detectors : tuple of Detector
-        With their amplifiers and sections.
+        With their amplifiers and sections; with an error, what could be found of them.
     remarks : tuple of str
-        What deserves a look.
+        What deserves a look, in the file itself and beside the others.
     error : str
         Empty, or in one line why the file cannot be measured.
+    title : str
+        What the profile calls the camera.
     """
 
     path: str
@@ -48,12 +50,14 @@ class Inspection:
     detectors: tuple[Detector, ...] = ()
     remarks: tuple[str, ...] = ()
     error: str = ""
+    title: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dicts, lists, strings and numbers (None for NaN), as JSON holds them."""
         return {
             "path": self.path,
             "camera": self.camera,
+            "title": self.title,
             "rule": self.rule,
             "exposure": None if self.exposure is None else _exposure_dict(self.exposure),
             "detectors": [_detector_dict(detector) for detector in self.detectors],
@@ -63,7 +67,7 @@ class Inspection:
 
 
 def inspect(paths: Paths, *, camera: str | Path | Profile | None = None, progress: bool = True) -> list[Inspection]:
-    """Say of each file which camera it is, what it holds, and what is suspicious.
+    """Say of each file which camera it is, what it holds, and what is suspicious in it or beside the others.
 
     Only headers are read.
 
@@ -91,7 +95,9 @@ def inspect(paths: Paths, *, camera: str | Path | Profile | None = None, progres
     profile = None if camera is None else load_profile(camera)
     files = find_files(paths, caller="inspect")
     with counted(files, "read headers", wanted=progress, keep=False) as each:
-        return [_inspect_file(path, profile) for path in each]
+        records = [_inspect_file(path, profile) for path in each]
+    between = remarks_between(records)
+    return [replace(record, remarks=(*record.remarks, *between.get(record.path, ()))) for record in records]
 
 
 def take(path: str, profile: Profile | None) -> tuple[FileHeaders, Profile, str]:
@@ -108,65 +114,20 @@ def _inspect_file(path: str, given: Profile | None) -> Inspection:
         headers, profile, rule = take(path, given)
     except ReadError as error:
         return Inspection(path=path, error=str(error))
+    known = Inspection(path=path, camera=profile.name, title=profile.title, rule=rule)
+    faults: list[str] = []
     try:
-        file = describe(headers, profile=profile, rule=rule)
+        file = describe(headers, profile=profile, rule=rule, faults=faults)
+        remarks = tuple(remarks_on(file, headers))
     except FlatnormError as error:
-        return Inspection(path=path, camera=profile.name, rule=rule, error=str(error))
-    return Inspection(
-        path=path,
-        camera=profile.name,
-        rule=rule,
+        return replace(known, error=str(error))
+    return replace(
+        known,
         exposure=file.exposure,
         detectors=file.detectors,
-        remarks=tuple(_remarks(file, headers)),
+        remarks=remarks,
+        error=offenders(dict.fromkeys(faults)),
     )
-
-
-def missing(file: FileDescription) -> Iterator[tuple[str, int | str]]:
-    """List what the profile promises and the headers lack: ("overscan" | "time" | "position", detector or path)."""
-    profile = file.profile
-    if profile.exposure.time is not None and file.exposure.time is None:
-        yield "time", file.path
-    for detector in file.detectors:
-        if profile.overscan != "none" and any(a.overscan is None for a in detector.amplifiers):
-            yield "overscan", detector.id
-        if profile.position.known and not isfinite(detector.x):
-            yield "position", detector.id
-
-
-_SENTENCES = {
-    "overscan": "no overscan section: nothing will be subtracted",
-    "time": "no time of the exposure",
-    "position": "no position in the focal plane",
-}
-
-
-def _remarks(file: FileDescription, headers: FileHeaders) -> Iterator[str]:
-    if file.damage:
-        yield f"the file is damaged: {file.damage}"
-    twice = [hdu.index for hdu in headers.hdus if "EXTNAME" in hdu.header and hdu.header.count("EXTNAME") > 1]
-    if twice:
-        yield f"two EXTNAME cards in HDU {offenders(twice)}"
-    rule = file.profile.exposure.time_scale
-    found = [rule.find(hdu, path=file.path) for hdu in headers.images] if rule is not None else []
-    scales = {str(scale) for scale in found if scale is not None and not known_scale(str(scale))}
-    if scales and file.exposure.time is not None:
-        yield f"the time scale {offenders(sorted(scales))} is not known and was taken for UTC"
-    lacking: dict[str, list[int | str]] = {}
-    for kind, what in missing(file):
-        lacking.setdefault(kind, []).append(what)
-    for kind, whats in lacking.items():
-        of = "" if kind == "time" else f" (detector {offenders(whats)})"
-        yield _SENTENCES[kind] + of
-    placeholders = [f"{d.id} {a.name}".strip() for d in file.detectors for a in d.amplifiers if a.placeholder_gain]
-    if placeholders:
-        yield f"the gain is a placeholder and counts as unknown: {offenders(placeholders)}"
-    unlimited = [d.id for d in file.detectors if any(not isfinite(a.saturation) for a in d.amplifiers)]
-    if unlimited and file.profile.overscan != "none":
-        yield f"no saturation level, so saturated pixels will be used (detector {offenders(unlimited)})"
-    unplaced = [detector.id for detector in file.detectors if not detector.trimmed_shape]
-    if unplaced:
-        yield f"the sections of the trimmed image do not fit the data sections (detector {offenders(unplaced)})"
 
 
 def _exposure_dict(exposure: Exposure) -> dict[str, Any]:
@@ -187,6 +148,8 @@ def _detector_dict(detector: Detector) -> dict[str, Any]:
         "name": detector.name,
         "type": detector.type,
         **_place_dict(detector),
+        "shapes": {str(hdu): list(shape) for hdu, shape in detector.shapes.items()},
+        "trimmed_shape": list(detector.trimmed_shape) or None,
         "amplifiers": [
             {
                 "name": amplifier.name,
@@ -196,7 +159,10 @@ def _detector_dict(detector: Detector) -> dict[str, Any]:
                 "trimmed": None if amplifier.trimmed is None else str(amplifier.trimmed),
                 "gain": _number(amplifier.gain),
                 "read_noise": _number(amplifier.read_noise),
+                "placeholder_gain": amplifier.placeholder_gain,
                 "saturation": _number(amplifier.saturation),
+                "overscan_hdu": amplifier.overscan_hdu,
+                "mask_hdu": amplifier.mask_hdu,
                 **_place_dict(amplifier),
             }
             for amplifier in detector.amplifiers

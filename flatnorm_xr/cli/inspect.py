@@ -6,9 +6,9 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from math import isfinite
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -26,19 +26,91 @@ EXAMPLE = "Example: flatnorm inspect 'night/*.fits.fz'"
 MOST_REMARKS = 20
 """Notes that are shown."""
 
+_DETECTORS = re.compile(r" \(detector [^()]*\)$")
 
-def command(files: Files, camera: Camera = None, as_json: AsJson = False) -> None:
+ROWS_THAT_FIT = 36
+"""Amplifiers of a single file up to which they are listed without being asked for."""
+
+
+Sections = Annotated[
+    bool | None,
+    typer.Option(
+        "--sections/--no-sections",
+        help="List the amplifiers with their HDUs and sections; for one file that is done if they fit on a screen.",
+        show_default=False,
+    ),
+]
+
+
+def command(files: Files, camera: Camera = None, sections: Sections = None, as_json: AsJson = False) -> None:
     """Say what each file is taken for, and by which rule.
 
-    Reads the headers alone; writes nothing. What is missing or suspicious is listed below the files.
+    Reads the headers alone; writes nothing. What is missing or suspicious, in a file or beside the others, is listed
+    below the files.
     """
     from flatnorm_xr.camera.inspect import inspect as inspect_files
 
     records = inspect_files(files, camera=camera, progress=not state.quiet)
     if as_json:
         typer.echo(json.dumps([record.to_dict() for record in records], indent=2))
-    else:
-        show(records)
+        return
+    show(records)
+    if sections is None:
+        sections = len(records) == 1 and 0 < sum(len(d.amplifiers) for d in records[0].detectors) <= ROWS_THAT_FIT
+    if sections:
+        show_sections(records)
+
+
+def show_sections(records: Sequence[Inspection]) -> None:
+    """Show where the pixels of every amplifier are; files that are alike share a table."""
+    alike: dict[tuple[tuple[str, ...], ...], list[Inspection]] = {}
+    for record in records:
+        if record.detectors:
+            alike.setdefault(tuple(_amplifier_rows(record)), []).append(record)
+    for rows, members in alike.items():
+        say("")
+        of = members[0].path if len(members) == 1 else f"{members[0].path} and {len(members) - 1} more that are alike"
+        say(f"  amplifiers of {of}:")
+        columns = [i for i in range(len(_SECTION_COLUMNS)) if i < _ALWAYS or {row[i] for row in rows} - {"-"}]
+        show_table(
+            [_SECTION_COLUMNS[i] for i in columns],
+            [[row[i] for i in columns] for row in rows],
+            noun="amplifiers",
+        )
+
+
+_SECTION_COLUMNS = (
+    *("detector", "amplifier", "HDU", "data", "overscan"),
+    *("name", "overscan HDU", "mask HDU", "trimmed image", "gain", "read noise", "saturation", "x, y (mm)"),
+)
+_ALWAYS = 5
+"""Columns that are shown also when all of them are empty."""
+
+
+def _amplifier_rows(record: Inspection) -> Iterator[tuple[str, ...]]:
+    for detector in record.detectors:
+        for amplifier in detector.amplifiers:
+            place = f"{amplifier.x:.1f}, {amplifier.y:.1f}" if isfinite(amplifier.x) else "-"
+            yield (
+                str(detector.id),
+                amplifier.name or "-",
+                str(amplifier.hdu),
+                *(_or_dash(section) for section in (amplifier.data, amplifier.overscan)),
+                detector.name if detector.name and detector.name != str(detector.id) else "-",
+                *(_or_dash(hdu) for hdu in (amplifier.overscan_hdu, amplifier.mask_hdu, amplifier.trimmed)),
+                "placeholder" if amplifier.placeholder_gain else _number(amplifier.gain),
+                _number(amplifier.read_noise),
+                _number(amplifier.saturation),
+                place,
+            )
+
+
+def _or_dash(value: object) -> str:
+    return "-" if value is None else str(value)
+
+
+def _number(value: float) -> str:
+    return f"{value:g}" if isfinite(value) else "-"
 
 
 def show(records: Sequence[Inspection], *, most: int | None = None) -> None:
@@ -67,20 +139,40 @@ def show(records: Sequence[Inspection], *, most: int | None = None) -> None:
 
 def _show_remarks(records: Sequence[Inspection]) -> None:
     rules: dict[tuple[str, str], list[str]] = {}
+    titles = {record.camera: record.title for record in records}
     for record in records:
         if record.rule:
             rules.setdefault((record.camera, re.sub(r" = '.*?'", "", record.rule)), []).append(record.rule)
     for (camera, without_values), found in rules.items():
         rule = found[0] if len(set(found)) == 1 else without_values
-        say(f"  {len(found)} file{'s' if len(found) > 1 else ''} taken for {camera} because {rule}")
-    remarks: dict[str, list[str]] = {}
-    for record in records:
-        for remark in (*record.remarks, *([record.error] if record.error else [])):
-            remarks.setdefault(remark, []).append(record.path)
+        title = f" ({titles[camera]})" if titles[camera] else ""
+        say(f"  {len(found)} file{'s' if len(found) > 1 else ''} taken for {camera}{title} because {rule}")
+    errors = _by_text((record.error, record.path) for record in records if record.error)
+    for error, paths in list(errors.items())[:MOST_REMARKS]:
+        say(f"  {typer.style('error', fg='red', bold=True)}: {error}" + _where(paths, error))
+    remarks = _by_text((remark, record.path) for record in records for remark in record.remarks)
     for remark, paths in list(remarks.items())[:MOST_REMARKS]:
-        say(f"  note: {remark}" + (f" [{len(paths)} files]" if len(paths) > 1 else f" [{paths[0]}]"))
-    if len(remarks) > MOST_REMARKS:
-        say(f"  and {len(remarks) - MOST_REMARKS} notes more: flatnorm inspect --json FILES")
+        say(f"  {typer.style('note', fg='yellow')}: {remark}" + _where(paths, remark))
+    rest = sum(max(len(texts) - MOST_REMARKS, 0) for texts in (errors, remarks))
+    if rest:
+        say(f"  and {rest} notes more: flatnorm inspect --json FILES")
+
+
+def _by_text(found: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """Paths of each text; texts that differ in the detectors alone are one, without these."""
+    kinds: dict[str, dict[str, list[str]]] = {}
+    for text, path in found:
+        kinds.setdefault(_DETECTORS.sub("", text), {}).setdefault(text, []).append(path)
+    return {
+        next(iter(texts)) if len(texts) == 1 else kind: [path for paths in texts.values() for path in paths]
+        for kind, texts in kinds.items()
+    }
+
+
+def _where(paths: Sequence[str], text: str) -> str:
+    if len(paths) > 1:
+        return f" [{len(paths)} files]"
+    return "" if text.startswith(paths[0]) else f" [{paths[0]}]"
 
 
 def _in_common(records: Sequence[Inspection]) -> dict[str, str]:
@@ -91,7 +183,7 @@ def _in_common(records: Sequence[Inspection]) -> dict[str, str]:
         for detector in record.detectors:
             detectors.setdefault(detector.id, set()).update(amplifier.name for amplifier in detector.amplifiers)
     times = sorted(exposure.time for exposure in exposures.values() if exposure.time is not None)
-    unreadable = sum(record.exposure is None for record in records)
+    unreadable = sum(bool(record.error) for record in records)
     amplifiers = sum(map(len, detectors.values()))
     found = {
         "files": f"{len(records)}" + (f", {unreadable} of them cannot be measured" if unreadable else ""),

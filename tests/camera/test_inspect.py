@@ -144,3 +144,158 @@ def test_an_unknown_time_scale_is_said(tmp_path: Path) -> None:
     path = write_decam(tmp_path / "a.fits", TIMESYS="LOCAL")
     (record,) = inspect(path, camera="generic")
     assert "the time scale LOCAL is not known and was taken for UTC" in record.remarks
+
+
+def write_night(folder: Path, n: int = 3) -> list[Path]:
+    """Write exposures 1, 2, ... of one DECam CCD, a minute apart."""
+    paths = []
+    for k in range(1, n + 1):
+        cards: dict[str, Any] = {"EXPNUM": k, "DATE-OBS": f"2024-01-01T01:{k:02}:00"}
+        paths.append(write_decam(folder / f"{k}.fits", **cards))
+    return paths
+
+
+def change(path: Path, *, hdu: int = 1, **cards: Any) -> None:
+    with fits.open(path, mode="update") as hdus:
+        hdus[hdu].header.update(cards)
+
+
+def remarks_of(paths: Any) -> list[str]:
+    return [remark for record in inspect(paths, progress=False) for remark in record.remarks]
+
+
+def test_a_section_outside_the_image_does_not_hide_the_rest(tmp_path: Path) -> None:
+    path = write_decam(tmp_path / "a.fits", data="[3:60,1:10]", gain=0.0)
+    (record,) = inspect(path)
+    assert "data of amplifier A [3:60,1:10] lies outside the image of 12 x 10" in record.error
+    assert record.exposure is not None
+    assert (record.exposure.id, [a.name for a in record.detectors[0].amplifiers]) == (7, ["A", "B"])
+    assert any("placeholder" in remark for remark in record.remarks)
+
+
+def test_every_bad_section_is_named(tmp_path: Path) -> None:
+    path = write_decam(tmp_path / "a.fits", data="[3:60,1:10]")
+    change(path, DATASECB="[7-10,1:10]", BIASSECA="[1:2,1:99]")
+    (record,) = inspect(path)
+    for said in ("data of amplifier A", "overscan of amplifier A", "'[7-10,1:10]'"):
+        assert said in record.error
+
+
+@pytest.mark.parametrize(
+    ("cards", "said"),
+    [
+        ({"DATASECB": "[6:9,1:10]"}, "two amplifiers have pixels in common: 25 A and B"),
+        ({"BIASSECA": "[2:3,1:10]"}, "the overscan lies in a data section: 25 A"),
+        ({"BIASSECA": "[1:2,1:9]"}, "the overscan lacks rows of the data section: 25 A"),
+        ({"GAINB": 40.0, "GAINA": 4.0}, "gains differ by more than a factor of 2.5: 25 A (4), 25 B (40)"),
+        ({"GAINB": -4.0}, "a gain cannot be zero or less: 25 B (-4)"),
+        ({"GAINA": 0.0, "GAINB": 0.0}, "counts as unknown: every amplifier"),
+        ({"CCDSECA": "[1:4,1:10]", "CCDSECB": "[5:9,1:10]"}, "the trimmed image do not fit the data sections"),
+    ],
+)
+def test_sections_and_gains_that_cannot_be(tmp_path: Path, cards: dict[str, Any], said: str) -> None:
+    path = write_decam(tmp_path / "a.fits")
+    change(path, **cards)
+    assert any(said in remark for remark in remarks_of(path))
+
+
+def test_the_gain_that_is_far_from_many_is_named(tmp_path: Path) -> None:
+    path = write_decam(tmp_path / "a.fits")
+    with fits.open(path, mode="update") as hdus:
+        more = hdus[1].copy()
+        more.header.update({"CCDNUM": 26, "GAINB": 45.0})
+        hdus.append(more)
+    (remark,) = remarks_of(path)
+    assert remark.endswith("factor of 2.5: 26 B (45), the others about 4.25 electron per adu")
+
+
+def test_a_night_without_fault(tmp_path: Path) -> None:
+    assert remarks_of(write_night(tmp_path)) == []
+
+
+def test_one_exposure_twice(tmp_path: Path) -> None:
+    paths = write_night(tmp_path, 2)
+    change(paths[1], hdu=0, EXPNUM=1)
+    assert remarks_of(paths) == [f"exposure 1 of detector 25 is also in {paths[0]}"]
+
+
+def test_an_exposure_that_lacks_a_detector_or_an_amplifier(tmp_path: Path) -> None:
+    paths = write_night(tmp_path)
+    for path in paths[:2]:
+        with fits.open(path, mode="update") as hdus:
+            more = hdus[1].copy()
+            more.header.update({"CCDNUM": 26, "DETPOS": "S2"})
+            hdus.append(more)
+    assert remarks_of(paths) == ["exposure 3 has no detector 26, and most exposures have"]
+
+
+def test_an_exposure_that_lacks_hdus_of_amplifiers(tmp_path: Path) -> None:
+    for seq in (1, 2, 3):
+        primary = fits.PrimaryHDU()
+        primary.header.update({"INSTRUME": "LSSTCam", "RAFTBAY": "R22", "CCDSLOT": "S11", "DAYOBS": "20240101"})
+        primary.header.update({"SEQNUM": seq, "MJD-BEG": 60310.0 + seq / 1000, "EXPTIME": 1.0})
+        names = ["Segment10", "Segment11"][: 1 if seq == 2 else 2]
+        images = [fits.ImageHDU(np.zeros((10, 12), dtype="i4"), name=name) for name in names]
+        for image in images:
+            image.header["DATASEC"] = "[3:10,1:10]"
+        fits.HDUList([primary, *images]).writeto(tmp_path / f"{seq}.fits")
+    remarks = remarks_of(str(tmp_path / "*.fits"))
+    assert "exposure 2024010100002 has no amplifier R22_S11 Segment11, and most exposures have" in remarks
+
+
+def test_images_of_another_size_or_cut_otherwise(tmp_path: Path) -> None:
+    paths = write_night(tmp_path, 4)
+    with fits.open(paths[1], mode="update") as hdus:
+        hdus[1].data = np.zeros((12, 12), dtype="u2")
+    change(paths[2], DATASECA="[4:6,1:10]", DATASECB="[7:9,1:10]")
+    assert remarks_of(paths) == [
+        "the image is 12 x 12, in most exposures 12 x 10 (detector 25)",
+        "the sections are others than in most exposures (detector 25)",
+    ]
+
+
+def test_numbers_and_times_in_another_order(tmp_path: Path) -> None:
+    paths = write_night(tmp_path)
+    change(paths[1], hdu=0, **{"DATE-OBS": "2024-01-01T00:30:00"})
+    assert remarks_of(paths) == ["exposure 2 was taken before exposure 1, says its time"]
+
+
+def test_an_exposure_later_than_its_file(tmp_path: Path) -> None:
+    path = write_decam(tmp_path / "a.fits")
+    os.utime(path, ns=(0, int(np.datetime64("2023-12-01", "ns").astype(int))))
+    (remark,) = remarks_of(path)
+    assert remark.startswith("the exposure is later than its file, which was written on 2023-12-01")
+
+
+def test_files_of_different_cameras_are_not_compared(tmp_path: Path) -> None:
+    paths = write_night(tmp_path, 2)
+    fits.PrimaryHDU(np.zeros((5, 5), dtype="f4")).writeto(tmp_path / "other.fits")
+    assert not any("has no detector" in remark for remark in remarks_of([*paths, tmp_path / "other.fits"]))
+
+
+def test_sections_are_listed_for_files_that_are_alike(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from flatnorm_xr.cli.inspect import show, show_sections
+
+    paths = write_night(tmp_path)
+    change(paths[2], DATASECA="[4:6,1:10]", DATASECB="[7:9,1:10]")
+    records = inspect(paths, progress=False)
+    show_sections(records)
+    out = capsys.readouterr().out
+    assert out.count("amplifiers of ") == 2
+    assert f"amplifiers of {paths[0]} and 1 more that are alike:" in out
+    lines = [line.split() for line in out.splitlines()]
+    assert lines[2][:5] == ["detector", "amplifier", "HDU", "data", "overscan"]
+    assert lines[4][:6] == ["25", "A", "1", "[3:6,1:10]", "[1:2,1:10]", "S1"]
+    assert "mask HDU" not in out
+    show(records)
+    out = capsys.readouterr().out
+    assert "3 files taken for decam (Dark Energy Camera, Blanco 4 m, Cerro Tololo) because" in out
+    assert f"note: the sections are others than in most exposures (detector 25) [{paths[2]}]" in out
+
+
+def test_json_has_all_of_it(tmp_path: Path) -> None:
+    (record,) = inspect(write_decam(tmp_path / "a.fits", gain=0.0))
+    (detector,) = json.loads(json.dumps(record.to_dict(), allow_nan=False))["detectors"]
+    assert (detector["shapes"], detector["trimmed_shape"]) == ({"1": [10, 12]}, [10, 8])
+    a, _ = detector["amplifiers"]
+    assert (a["placeholder_gain"], a["gain"], a["mask_hdu"], a["overscan_hdu"]) == (True, None, None, None)
