@@ -15,6 +15,9 @@ _LARGEST_READ = 1 << 30
 
 _SKIP = 1 << 20
 
+_UNPACK = 1 << 14
+"""Bytes unpacked at once: zlib copies what it leaves of its input, and what it gave last is lost where it fails."""
+
 _MOST_PACKED = 1100
 """A byte of gzip unpacks to 1032 at most."""
 
@@ -206,7 +209,7 @@ class _Gunzip:
         """Up to ``count`` bytes; none at the end. EOFError or zlib.error at a break."""
         parts: list[bytes] = []
         while count > 0:
-            self._input = self._input or self._raw.read(_SKIP)
+            self._input = self._input or self._raw.read(_UNPACK)
             if self._unpack.eof:
                 self._input = self._input.lstrip(b"\0")  # members may be padded
                 if not self._input:
@@ -217,7 +220,7 @@ class _Gunzip:
                     break
                 msg = "the packed file ends early"
                 raise EOFError(msg)
-            parts.append(self._unpack.decompress(self._input, count))
+            parts.append(self._unpack.decompress(self._input, min(count, _UNPACK)))
             count -= len(parts[-1])
             self._input = self._unpack.unused_data if self._unpack.eof else self._unpack.unconsumed_tail
         return b"".join(parts)

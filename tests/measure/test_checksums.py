@@ -1,0 +1,110 @@
+"""Checksums as the standard and astropy compute them."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flatnorm_xr.camera.headers import read_headers
+from flatnorm_xr.measure.checksums import ones_complement_sum, verify_sums
+from flatnorm_xr.measure.words import open_words
+
+fits = pytest.importorskip("astropy.io.fits")
+
+
+def slow_sum(data: bytes) -> int:
+    data += bytes(-len(data) % 4)
+    total = sum(int.from_bytes(data[i : i + 4], "big") for i in range(0, len(data), 4))
+    while total >> 32:
+        total = (total & 0xFFFFFFFF) + (total >> 32)
+    return total
+
+
+@given(st.binary(max_size=100))
+def test_the_sum_is_that_of_big_endian_words(data: bytes) -> None:
+    assert ones_complement_sum(np.frombuffer(data, "u1")) == slow_sum(data)
+
+
+def test_carries_are_many() -> None:
+    data = np.full(1 << 20, 255, "u1")
+    assert ones_complement_sum(data) == 0xFFFFFFFF
+    data[-1] = 0
+    assert ones_complement_sum(data) == slow_sum(data.tobytes())
+
+
+def test_zero_has_two_signs() -> None:
+    ones = np.full(4, 255, "u1")
+    assert verify_sums(ones, b"", datasum=0, checksum=True) == ""
+    assert verify_sums(np.zeros(4, "u1"), b"", datasum=0xFFFFFFFF, checksum=True) == ""
+
+
+@pytest.fixture(params=["plain", "gz", "RICE_1", "GZIP_2", "HCOMPRESS_1"])
+def summed(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    image = np.random.default_rng(5).integers(100, 200, (9, 33)).astype("u2")
+    packed = request.param in ("plain", "gz")
+    hdus: list[Any] = [
+        fits.ImageHDU(image + n) if packed else fits.CompImageHDU(image + n, compression_type=request.param)
+        for n in range(2)
+    ]
+    path = tmp_path / "a.fits"
+    fits.HDUList([fits.PrimaryHDU(), *hdus]).writeto(path, checksum=True)
+    if request.param == "gz":
+        path = tmp_path / "a.fits.gz"
+        path.write_bytes(gzip.compress((tmp_path / "a.fits").read_bytes()))
+    return path
+
+
+def change(path: Path, at: int, *, by: int) -> None:
+    content = path.read_bytes()
+    content = gzip.decompress(content) if path.suffix == ".gz" else content
+    content = content[:at] + bytes([content[at] ^ by]) + content[at + 1 :]
+    path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+
+
+def test_what_astropy_wrote_is_right(summed: Path) -> None:
+    with open_words(read_headers(summed)) as words:
+        for _ in range(2):
+            assert [words.verify(n) for n in (1, 2)] == ["", ""]
+            before = words(2).words.copy()
+            assert words.verify(2) == ""
+            assert (words(2).words == before).all()
+            words.release()
+
+
+@pytest.mark.parametrize("where", ["first", "last"])
+def test_a_byte_of_the_data_is_seen(summed: Path, where: str) -> None:
+    place = read_headers(summed).places[2]
+    change(summed, place.offset + (0 if where == "first" else place.length - 1), by=1)
+    with open_words(read_headers(summed)) as words:
+        assert words.verify(1) == ""
+        assert "and DATASUM is" in words.verify(2)
+
+
+def test_a_byte_of_the_header_is_seen(summed: Path) -> None:
+    place = read_headers(summed).places[2]
+    change(summed, place.offset - 1, by=1)
+    with open_words(read_headers(summed)) as words:
+        assert words.verify(1) == ""
+        assert "CHECKSUM" in words.verify(2)
+
+
+def test_no_checksum_nothing_wrong(tmp_path: Path) -> None:
+    fits.PrimaryHDU(np.ones((4, 4), "i2")).writeto(tmp_path / "a.fits")
+    with open_words(read_headers(tmp_path / "a.fits")) as words:
+        assert words.verify(0) == ""
+    assert read_headers(tmp_path / "a.fits").places[0].datasum is None
+
+
+def test_what_is_cut_off_is_said(summed: Path) -> None:
+    headers = read_headers(summed)
+    if summed.suffix == ".gz":
+        return
+    summed.write_bytes(summed.read_bytes()[: headers.places[2].offset + 1])
+    with open_words(read_headers(summed)) as words:
+        assert "bytes early" in words.verify(2)

@@ -1,0 +1,228 @@
+"""Words of images as they lie in the file, and what is said of files that cannot be read."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from numpy.testing import assert_array_equal
+
+from flatnorm_xr.camera.file_bytes import Unreadable
+from flatnorm_xr.camera.headers import FileHeaders, read_headers
+from flatnorm_xr.measure.words import Buffers, RawImage, open_words
+
+fits = pytest.importorskip("astropy.io.fits")
+
+Array = npt.NDArray[Any]
+COMPRESSIONS = ["RICE_1", "GZIP_1", "GZIP_2", "HCOMPRESS_1", "PLIO_1"]
+
+
+def image_of(dtype: str) -> Array:
+    return np.random.default_rng(7).normal(100, 10, (30, 41)).astype(dtype)
+
+
+def values(raw: RawImage) -> Array:
+    return raw.zero + raw.scale * raw.words.astype("f8")
+
+
+def write(path: Path, image: Array, *, compression: str = "", count: int = 3, **cards: Any) -> Path:
+    """Write one image several times, each one more than the one before."""
+    hdus: list[Any] = [fits.PrimaryHDU()]
+    for n in range(count):
+        one = (image + n).astype(image.dtype)
+        hdu = fits.CompImageHDU(one, compression_type=compression) if compression else fits.ImageHDU(one)
+        hdu.header.update(cards)
+        hdus.append(hdu)
+    fits.HDUList(hdus).writeto(path)
+    return path
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i2", "u2", "i4", "u4", "i8", "f4", "f8"])
+def test_plain_words_are_those_of_the_file(tmp_path: Path, dtype: str) -> None:
+    path = write(tmp_path / "a.fits", image_of(dtype))
+    with fits.open(path, do_not_scale_image_data=True) as hdus, open_words(read_headers(path)) as words:
+        for n in (3, 1, 2):
+            raw = words(n)
+            assert_array_equal(raw.words, hdus[n].data)
+            assert_array_equal(values(raw), image_of(dtype) + (n - 1))
+            assert raw.words.dtype == hdus[n].data.dtype.newbyteorder(">")
+
+
+@pytest.mark.parametrize("compression", COMPRESSIONS)
+@pytest.mark.parametrize("dtype", ["u1", "i2", "u2", "i4", "f4", "f8"])
+def test_compressed_words_are_those_of_astropy(tmp_path: Path, dtype: str, compression: str) -> None:
+    if compression == "PLIO_1" and dtype not in ("u1", "i2"):
+        pytest.skip("PLIO holds small positive integers only")
+    path = write(tmp_path / "a.fits", image_of(dtype), compression=compression)
+    with fits.open(path) as hdus, open_words(read_headers(path)) as words:
+        for n in (3, 1):
+            assert_array_equal(values(words(n)), hdus[n].data.astype("f8"))
+
+
+@pytest.mark.parametrize("dither", [-1, 1, 2])
+def test_quantised_floats_with_and_without_dithering(tmp_path: Path, dither: int) -> None:
+    image = image_of("f4")
+    image[3, 5], image[2] = np.nan, 0
+    hdu = fits.CompImageHDU(image, quantize_method=dither, quantize_level=4, dither_seed=9)
+    hdu.writeto(tmp_path / "a.fits")
+    with fits.open(tmp_path / "a.fits") as hdus, open_words(read_headers(tmp_path / "a.fits")) as words:
+        raw = words(1)
+        assert_array_equal(raw.words, hdus[1].data)
+        assert np.isnan(raw.words[3, 5])
+
+
+@pytest.mark.parametrize("pack", [gzip, bz2, lzma], ids=["gz", "bz2", "xz"])
+@pytest.mark.parametrize("compression", ["", "RICE_1", "GZIP_1"])
+def test_packed_files(tmp_path: Path, pack: Any, compression: str) -> None:
+    path = write(tmp_path / "a.fits", image_of("u2"), compression=compression)
+    (tmp_path / "a.packed").write_bytes(pack.compress(path.read_bytes()))
+    headers = read_headers(tmp_path / "a.packed")
+    assert headers.damage == ""
+    with open_words(headers) as words:
+        for n in (1, 2, 3, 2, 1):
+            assert_array_equal(values(words(n)), image_of("u2") + n - 1)
+
+
+def test_a_gzip_file_of_several_members(tmp_path: Path) -> None:
+    content = write(tmp_path / "a.fits", image_of("u2")).read_bytes()
+    (tmp_path / "a.gz").write_bytes(gzip.compress(content[:5000]) + gzip.compress(content[5000:]) + bytes(100))
+    headers = read_headers(tmp_path / "a.gz")
+    assert headers.damage == ""
+    with open_words(headers) as words:
+        assert_array_equal(values(words(3)), image_of("u2") + 2)
+
+
+def test_scale_zero_and_blank_are_told_not_applied(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.fits", image_of("i2"), BSCALE=0.5, BZERO=-3.0, BLANK=-99)
+    with open_words(read_headers(path)) as words:
+        raw = words(2)
+    assert (raw.zero, raw.scale, raw.blank) == (-3.0, 0.5, -99)
+    assert_array_equal(np.unique(raw.words - image_of("i2")), [1])
+
+
+def test_places_can_be_sent_elsewhere(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.fits", image_of("u2"), compression="RICE_1")
+    headers = read_headers(path)
+    sent = pickle.loads(pickle.dumps(FileHeaders(headers.path, (), "", headers.places, headers.stamp)))
+    with open_words(sent) as words:
+        assert_array_equal(values(words(1)), image_of("u2"))
+
+
+def test_images_stay_until_they_are_released(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.fits", image_of("u2"))
+    buffers = Buffers()
+    with open_words(read_headers(path), buffers=buffers) as words, open_words(read_headers(path), buffers=buffers) as b:
+        raws = [words(1), b(1), words(2), words(3), b(2)]
+        b.release()
+        b(3)
+        assert [values(raw)[0, 0] - image_of("u2")[0, 0] for raw in raws if raw is not raws[1]][1:3] == [1, 2]
+        kept = raws[0].words
+        assert_array_equal(kept, raws[0].words)
+        words.release()
+        again = words(1).words
+        assert any(np.shares_memory(again, raw.words) for raw in raws)
+
+
+def test_memory_beyond_the_limit_is_not_kept() -> None:
+    buffers = Buffers(most=1000)
+    taken = [buffers.take(400) for _ in range(4)]
+    buffers.give(taken)
+    again = [buffers.take(400) for _ in range(4)]
+    assert sum(any(one is other for other in taken) for one in again) == 2
+
+
+@pytest.mark.parametrize("compression", ["", "RICE_1"])
+def test_a_file_that_changed_is_not_read(tmp_path: Path, compression: str) -> None:
+    path = write(tmp_path / "a.fits", image_of("u2"), compression=compression)
+    headers, content = read_headers(path), path.read_bytes()
+    size = len(content)
+    for other, reason in {content[:-2880]: "was cut", content + bytes(2880): "grew"}.items():
+        path.write_bytes(other)
+        with pytest.raises(Unreadable, match=f"{reason} from {size} to {len(other)} bytes"), open_words(headers):
+            pass
+    path.write_bytes(content)
+    os.utime(path, ns=(0, 10**18))
+    with pytest.raises(Unreadable, match="was written to"), open_words(headers):
+        pass
+    path.unlink()
+    with pytest.raises(Unreadable, match="No such file"), open_words(headers):
+        pass
+
+
+@pytest.mark.parametrize("cut", ["shorter", "longer", "emptied", "replaced"])
+def test_a_file_that_changes_while_it_is_read(tmp_path: Path, cut: str) -> None:
+    """The process lives, too: of a file that is mapped, bytes that are no more there are a fatal signal."""
+    path = write(tmp_path / "a.fits", np.tile(image_of("u2"), (40, 40)))
+    with open_words(read_headers(path)) as words:
+        before = words(1).words.copy()
+        if cut == "replaced":  # the open file is the old one
+            (tmp_path / "b.fits").write_bytes(b"")
+            os.replace(tmp_path / "b.fits", path)
+            assert_array_equal(words(1).words, before)
+            return
+        if cut == "longer":
+            with path.open("ab") as stream:
+                stream.write(b"more")
+        else:
+            os.truncate(path, 0 if cut == "emptied" else path.stat().st_size // 2)
+        for n in (1, 2, 3):
+            with pytest.raises(Unreadable, match=r"early|grew|was cut"):
+                words(n)
+            assert words.verify(n) == ""  # there is no sum to compare with
+
+
+@pytest.mark.parametrize("keep", [0.3, 0.6, 0.9, 0.999])
+@pytest.mark.parametrize("form", ["plain", "gz", "RICE_1"])
+def test_images_before_the_end_of_a_cut_file_are_read(tmp_path: Path, form: str, keep: float) -> None:
+    path = write(tmp_path / "a.fits", image_of("u2"), compression="RICE_1" if form == "RICE_1" else "")
+    content = path.read_bytes()
+    content = gzip.compress(content, compresslevel=0) if form == "gz" else content
+    path.write_bytes(content[: int(keep * len(content))])
+    headers = read_headers(path)
+    assert headers.damage
+    found = 0
+    with open_words(headers) as words:
+        for n in headers.places:
+            try:
+                image = values(words(n))
+            except Unreadable:
+                continue
+            assert_array_equal(image, image_of("u2") + n - 1)
+            found += 1
+    assert found < 3 or keep > 0.99  # only padding is gone
+
+
+@pytest.mark.parametrize(
+    ("key", "card"),
+    [("BZERO", "BZERO   = 'much'"), ("BSCALE", "BSCALE  =                1E999"), ("BLANK", "BLANK   = 1.5")],
+)
+def test_one_card_that_makes_no_sense_is_one_hole(tmp_path: Path, key: str, card: str) -> None:
+    path = write(tmp_path / "a.fits", image_of("i2"), BZERO=1.0, BSCALE=2.0, BLANK=7)
+    content = path.read_bytes()
+    start = content.rindex(key.ljust(8).encode() + b"=")
+    path.write_bytes(content[:start] + card.ljust(80).encode() + content[start + 80 :])
+    with open_words(read_headers(path)) as words:
+        assert_array_equal(values(words(1)), 1 + 2.0 * image_of("i2"))
+        with pytest.raises(Unreadable, match=f"{key} is "):
+            words(3)
+        with pytest.raises(Unreadable, match="no image in HDU 9"):
+            words(9)
+
+
+def test_damage_that_only_the_checksum_of_gzip_shows(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.fits", np.tile(image_of("u2"), (4, 4)))
+    content = gzip.compress(path.read_bytes(), compresslevel=0)
+    at = len(content) - 3000
+    (tmp_path / "a.gz").write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+    with open_words(read_headers(tmp_path / "a.gz")) as words:
+        words(1)
+        with pytest.raises(Unreadable, match="incorrect data check"):
+            words(3)
