@@ -102,7 +102,7 @@ def flagged_words(raw: RawImage, part: tuple[slice, slice], bits: Sequence[int] 
     words = raw.words[part]
     plain = words.dtype.kind in "iu" and raw.scale == 1
     top = 8 * words.dtype.itemsize - 1
-    if plain and raw.zero == 0:
+    if raw.zero == 0 and raw.scale == 1:
         bad = flagged(words, bits, where=where)
     elif plain and raw.zero == (2.0**top if words.dtype.kind == "i" else -(2.0**top)):
         # An offset of half the range turns the highest bit over, and nothing else.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ import numpy.typing as npt
 
 from flatnorm_xr.camera.file_bytes import Unreadable
 from flatnorm_xr.camera.geometry import Amplifier, Detector
+from flatnorm_xr.camera.headers import FileHeaders
 from flatnorm_xr.camera.places import Affine, to_trimmed
 from flatnorm_xr.camera.profiles import Profile
 from flatnorm_xr.camera.regions import Region, read_region
@@ -26,11 +28,15 @@ if TYPE_CHECKING:
 
 __all__ = ["EVERYTHING", "BadPixels", "Masking", "bad_pixels", "dark_pixels", "load_masking", "without_border"]
 
+Array = npt.NDArray[Any]
 Flags = npt.NDArray[np.bool_]
 Words = Callable[[int], "RawImage"]
 
 _STORE = MaskStore(128 << 20)
 """Masks that serve every exposure, of this process: reading an image of 16 megapixels anew takes 30 ms or more."""
+
+_PACKED = (".gz", ".bz2", ".xz", ".Z", ".zst", ".zip")
+"""Ends of the names of files that are packed as a whole."""
 
 _BLOCK = 64
 """Pixels along the side of a block that is looked at as a whole when it lies far from where the light ends."""
@@ -178,23 +184,53 @@ def bad_pixels(
 
 def _key(detector: Detector, masking: Masking) -> Hashable:
     """Tell apart what has another constant mask: the mask, the region, and how the detector was read out."""
-    places = tuple((a.name, a.hdu, a.data, a.trimmed, a.to_focal_plane) for a in detector.amplifiers)
+    in_focal_plane = masking.region is not None and masking.region.units == "mm"
+    places = tuple(
+        (a.name, a.hdu, a.data, a.trimmed, a.to_focal_plane if in_focal_plane else None) for a in detector.amplifiers
+    )
     image = None if masking.image is None else (masking.image.token, masking.bits)
     shapes = tuple(sorted(detector.shapes.items()))
     return str(detector.id), image, masking.region, places, shapes, detector.trimmed_shape
 
 
 def _constant_masks(detector: Detector, masking: Masking, profile: Profile, path: str) -> Iterator[PackedMask | None]:
-    images: Iterable[Any] = itertools.repeat(None, len(detector.amplifiers))
+    images: Iterable[Flags | None] = itertools.repeat(None, len(detector.amplifiers))
     if masking.image is not None:
-        images = masking.image.images(detector, profile)
-    for amplifier, image in zip(detector.amplifiers, images, strict=True):
-        where = f"mask of detector {detector.id}"
-        bad = None if image is None else flagged(image, masking.bits, where=where)
+        images = masking.image.images(detector, profile, planes=partial(_mask_planes, masking))
+    for amplifier, bad in zip(detector.amplifiers, images, strict=True):
         if masking.region is not None:
             pixels = _pixels_of(masking.region, amplifier, detector, path)
             bad = _either(bad, dark_pixels(masking.region, pixels, amplifier.data))
         yield pack(bad)
+
+
+def _mask_planes(masking: Masking, source: FileHeaders | Array, hdus: Sequence[int]) -> list[Flags]:
+    """Bad pixels of images of a mask file, or of one image."""
+    if not isinstance(source, FileHeaders):
+        return [flagged(source, masking.bits)]
+    if len(source.images) <= len(hdus) or not source.path.endswith(_PACKED):
+        return list(_read_planes(source, hdus, masking.bits))
+    # A packed file is read from its beginning, so that it is read once and as a whole.
+    assert masking.image is not None
+    every = [hdu.index for hdu in source.images]
+    held = _STORE.get(
+        (masking.image.token, masking.bits, source.path),
+        lambda: tuple(map(pack, _read_planes(source, every, masking.bits))),
+    )
+    found = {hdu.index: (hdu.shape, mask) for hdu, mask in zip(source.images, held, strict=True)}
+    return [
+        np.zeros(shape, dtype=np.bool_) if mask is None else mask.unpacked()
+        for shape, mask in (found[hdu] for hdu in hdus)
+    ]
+
+
+def _read_planes(source: FileHeaders, hdus: Sequence[int], bits: tuple[int, ...]) -> Iterator[Flags]:
+    from flatnorm_xr.measure.words import open_words
+
+    with open_words(source) as words:
+        for hdu in hdus:
+            yield flagged_words(words(hdu), (slice(None), slice(None)), bits, where=f"mask {source.path}[{hdu}]")
+            words.release()
 
 
 def _either(first: Flags | None, second: Flags | None) -> Flags | None:

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from flatnorm_xr.camera.file_bytes import Unreadable
 from flatnorm_xr.camera.geometry import Amplifier, Detector, detector_ids
 from flatnorm_xr.camera.headers import FileHeaders, HduHeader, read_headers
 from flatnorm_xr.camera.profiles import Profile
 from flatnorm_xr.errors import CameraError, ReadError, offenders
 from flatnorm_xr.measure.overscan import overscan_level
 
-__all__ = ["Reference", "cut_trimmed", "load_reference", "pixel_sizes"]
+if TYPE_CHECKING:
+    from flatnorm_xr.measure.words import RawImage
+
+__all__ = ["Planes", "Reference", "cut_trimmed", "load_reference", "physical_values", "pixel_sizes"]
 
 Array = npt.NDArray[Any]
+Planes = Callable[[FileHeaders | Array, Sequence[int]], Sequence[Array]]
 
 
 @dataclass(frozen=True)
@@ -41,34 +46,43 @@ class Reference:
         found = (source for source in self.sources.values() if isinstance(source, FileHeaders))
         return list({headers.path: headers for headers in found}.values())
 
-    def images(self, detector: Detector, profile: Profile) -> Iterator[Array]:
+    def images(self, detector: Detector, profile: Profile, *, planes: Planes | None = None) -> Iterator[Array]:
         """One array for each amplifier, in the order of the pixels of the raw frame.
 
         From a raw bias its own overscan is subtracted.
+
+        Parameters
+        ----------
+        detector : Detector
+            Its sections are cut out.
+        profile : Profile
+            How HDUs are named, and what kind of overscan a bias has.
+        planes : callable, optional
+            Gives the arrays of HDUs of a file by their numbers, or that of an image; `physical_values` when not given.
 
         Raises
         ------
         CameraError
             The detector is not there, or shapes do not fit.
+        ReadError
+            The file cannot be read.
         """
-        source = self.sources[detector.id]
+        source, planes = self.sources[detector.id], planes or physical_values
         if isinstance(source, FileHeaders):
-            yield from self._from_file(source, detector, profile)
+            hdus = _hdus_of(source, detector, profile, self.what)
+            where = f"{self.what} {source.path}"
+            names = [_amplifier_name(hdu, profile, source.path) for hdu in hdus]
+            try:
+                found = planes(source, [hdu.index for hdu in hdus])
+            except Unreadable as error:
+                msg = f"measure: {where}: cannot be read ({error})"
+                raise ReadError(msg) from error
+            yield from self._cut(
+                dict(zip(names, found, strict=True)), detector, profile, f"{where}, detector {detector.id}"
+            )
         else:
-            yield from self._cut({None: source}, detector, profile, f"{self.what} of detector {detector.id}")
-
-    def _from_file(self, headers: FileHeaders, detector: Detector, profile: Profile) -> Iterator[Array]:
-        from astropy.io import fits
-
-        hdus = _hdus_of(headers, detector, profile, self.what)
-        where = f"{self.what} {headers.path}"
-        try:
-            with fits.open(headers.path, memmap=False) as opened:
-                planes = {_amplifier_name(hdu, profile, headers.path): opened[hdu.index].data for hdu in hdus}
-        except Exception as error:
-            msg = f"measure: {where}: cannot be read ({' '.join(str(error).split())})"
-            raise ReadError(msg) from error
-        yield from self._cut(planes, detector, profile, f"{where}, detector {detector.id}")
+            (plane,) = planes(source, [])
+            yield from self._cut({None: plane}, detector, profile, f"{self.what} of detector {detector.id}")
 
     def _cut(
         self, planes: Mapping[str | None, Array], detector: Detector, profile: Profile, where: str
@@ -94,9 +108,32 @@ class Reference:
 
     def _raw(self, plane: Array, amplifier: Amplifier, profile: Profile, where: str) -> Array:
         image = plane[amplifier.data.slices]
-        if self.what == "mask":
+        # what has its overscan in HDUs of its own is raw with these only, and then has too many images
+        if self.what == "mask" or amplifier.overscan_hdu is not None:
             return image
         return image - overscan_level(plane, amplifier, kind=profile.overscan, where=where)
+
+
+def physical_values(source: FileHeaders | Array, hdus: Sequence[int]) -> list[Array]:
+    """Values of images of a file, by the numbers of their HDUs, or of one image; NaN where a file has none."""
+    from flatnorm_xr.measure.words import open_words
+
+    if not isinstance(source, FileHeaders):
+        return [source]
+    with open_words(source) as words:
+        return [_values(words(hdu)) for hdu in hdus]
+
+
+def _values(raw: RawImage) -> Array:
+    words = raw.words
+    if words.dtype.kind == "f" and raw.zero == 0 and raw.scale == 1:
+        return words.astype(words.dtype.newbyteorder("="))
+    values = words.astype(np.float64)
+    values *= raw.scale
+    values += raw.zero
+    if raw.blank is not None and words.dtype.kind in "iu":
+        values[words == raw.blank] = np.nan
+    return values
 
 
 def cut_trimmed(plane: Array, amplifier: Amplifier) -> Array:

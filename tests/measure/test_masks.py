@@ -22,7 +22,7 @@ from flatnorm_xr.camera.places import Affine, map_of_sections
 from flatnorm_xr.camera.profiles import MaskRules, Profile, load_profile
 from flatnorm_xr.camera.regions import Region
 from flatnorm_xr.camera.sections import Section
-from flatnorm_xr.errors import CameraError
+from flatnorm_xr.errors import CameraError, ReadError
 from flatnorm_xr.measure.mask_bits import bits_of, flagged, flagged_words
 from flatnorm_xr.measure.masks import Masking, bad_pixels, dark_pixels, load_masking, without_border
 from flatnorm_xr.measure.packed_masks import MaskStore, PackedMask, pack
@@ -581,3 +581,38 @@ def test_levels_within_a_circle_are_those_of_the_pixels_within(tmp_path: Path, c
                 seen.append(inside.mean())
     assert min(seen) < 0.5 < max(seen)
     assert any(0 < share < 1 for share in seen)
+
+
+def three_masks(path: Path) -> Path:
+    hdus: list[Any] = [fits.PrimaryHDU()]
+    for number in (2, 3, 4):
+        image = np.zeros((6, 16), "u1")
+        image[number] = number
+        hdus.append(fits.ImageHDU(image, fits.Header([("CCDNUM", number)])))
+    fits.HDUList(hdus).writeto(path)
+    return path
+
+
+@pytest.mark.parametrize("name", ["m.fits", "m.fits.gz"])
+def test_each_detector_has_its_own_mask_and_a_packed_file_is_read_once(tmp_path: Path, name: str) -> None:
+    path = three_masks(tmp_path / name)
+    profile = load_profile("decam")
+    masking = load_masking(profile, detectors=[2, 3, 4], mask=path, mask_bits=1)
+    for number in (3, 2, 4):
+        detector = replace(two_amplifiers(), id=number)
+        found = bad_pixels(detector, masking=masking, profile=profile, words=no_words, path="a.fits")
+        marked = trimmed(detector, [one.pixels for one in found])
+        assert np.flatnonzero(marked.any(axis=1)).tolist() == ([] if number == 4 else [number])
+        if name.endswith("gz"):
+            path.unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize("kind", ["", "RICE_1"])
+def test_a_mask_file_that_cannot_be_read_is_named(tmp_path: Path, kind: str) -> None:
+    path = mask_file(tmp_path / "m.fits", np.random.default_rng(4).integers(0, 99, (6, 16), "u1"), kind=kind)
+    profile = load_profile("decam")
+    masking = load_masking(profile, detectors=[3], mask=path)
+    with path.open("r+b") as stream:
+        stream.truncate(path.stat().st_size - 2880)
+    with pytest.raises(ReadError, match=r"measure: mask .*m\.fits: cannot be read"):
+        bad_pixels(TURNED, masking=masking, profile=profile, words=no_words, path="a.fits")
