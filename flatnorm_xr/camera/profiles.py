@@ -98,7 +98,7 @@ class AmplifierRules:
 
     def rule(self, what: str, amplifier: str) -> Rule | None:
         """Rule for one of data, overscan, trimmed, gain, read_noise, saturation of one amplifier."""
-        own = self.each.get(amplifier, {}).get(what)
+        own = self.each[amplifier].get(what) if amplifier in self.each else None
         return own if own is not None else getattr(self, what)
 
 

@@ -86,6 +86,8 @@ class Rule:
         CameraError
             The value is not of the type the profile promises.
         """
+        if not (self.match or self.cases or self.join):
+            return self._first(hdu, amplifier, path)
         parts = []
         for source in self.sources:
             for value in _values(source, hdu, amplifier, path):
@@ -96,6 +98,20 @@ class Rule:
                     parts.append(str(shaped).strip())
                     break
         return "+".join(parts) if parts else None
+
+    def _first(self, hdu: HduHeader, amplifier: str, path: str) -> Any:
+        """First value that is there, where each that is there will do."""
+        for source in self.sources:
+            plan = _plan(source, amplifier) if isinstance(source, str) else None
+            if plan is not None and plan.kind == "keyword":
+                value = hdu.get(plan.text)
+                value = value.strip() if isinstance(value, str) else value
+            else:
+                value = next(iter(_values(source, hdu, amplifier, path)), None)
+            if value is not None:
+                value = self.format.format(value) if self.format else value
+                return _typed(value, self.type, source, hdu, path) if self.type else value
+        return None
 
     def _shape(self, value: Any) -> Any:
         if self.match:

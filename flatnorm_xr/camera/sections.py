@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from flatnorm_xr.errors import CameraError
 
@@ -140,13 +141,18 @@ def parse_section(text: str, *, name: str = "section", where: str = "parse_secti
     >>> parse_section("[0:0,0:0]") is None
     True
     """
-    if not text.strip():
-        return None
-    found = _PATTERN.fullmatch(text.strip())
-    if found is None:
+    ends = _ends(text)
+    if ends is None:
         msg = f"{where}: section {name} is {text!r}; it must be written [x1:x2,y1:y2]"
         raise CameraError(msg)
+    return Section(*ends) if any(ends) else None
+
+
+@lru_cache(maxsize=4096)
+def _ends(text: str) -> tuple[int, int, int, int] | None:
+    """Four numbers of a section, zeros where there is none; None when it is no section. All CCDs have much the same."""
+    found = _PATTERN.fullmatch(text.strip())
+    if found is None:
+        return None if text.strip() else (0, 0, 0, 0)
     x1, x2, y1, y2 = map(int, found.groups())
-    if (x1, x2, y1, y2) == (0, 0, 0, 0):
-        return None
-    return Section(x1, x2, y1, y2)
+    return x1, x2, y1, y2
