@@ -62,18 +62,18 @@ def measure_floats(
         sample = np.concatenate(samples)
         enough = max(1, int(sample.size / (SAMPLE * sum(sizes) ** (2 / 3))))
         together = _edges(sample[::enough], sum(sizes), options, dtype)
-    found, scanned, saturated = [], [], []
+    found, scanned, used = [], [], 0
+    kept = np.empty(sum(sizes) + 1, dtype)
     for part, edges in zip(parts, one_by_one, strict=True):
-        sets = [edges] if together is None else [edges, together]
-        one = scan(part, sets, dtype)
+        one = scan(part, [edges] if together is None else [edges, together], kept[used:])
         scanned.append(one)
-        saturated.append(one.saturated)
-        found.append(statistics(_good([part], [one], 0, edges, dtype), options))
+        found.append(statistics(_good([part], [one], 0, edges, one.kept), options))
+        used += one.kept.size
     if together is not None:
-        all_together = statistics(_good(parts, scanned, 1, together, dtype), options)
+        all_together = statistics(_good(parts, scanned, 1, together, kept[:used]), options)
     else:
         all_together = found[0] if whole and found else NOTHING
-    return tuple(found), all_together, tuple(saturated)
+    return tuple(found), all_together, tuple(one.saturated for one in scanned)
 
 
 def _sample(part: Part, fraction: float, dtype: np.dtype[Any]) -> Array:
@@ -127,9 +127,8 @@ def _core(ordered: Array, options: Options, dtype: np.dtype[Any]) -> tuple[float
     return float(dtype.type(low + margin)), float(dtype.type(high - margin))
 
 
-def _good(parts: Sequence[Part], scanned: Sequence[Scanned], k: int, edges: Edges, dtype: np.dtype[Any]) -> Good:
-    """Good pixels of the set that was number k of the scans of these parts."""
-    kept = scanned[0].kept if len(scanned) == 1 else np.concatenate([one.kept for one in scanned])
+def _good(parts: Sequence[Part], scanned: Sequence[Scanned], k: int, edges: Edges, kept: Array) -> Good:
+    """Good pixels of the set that was number k of the scans of these parts, which kept the pixels given."""
     if edges.core == NOTHING_WITHIN:
         return _Listed(plain(kept))
     return _Bracketed(
@@ -138,13 +137,26 @@ def _good(parts: Sequence[Part], scanned: Sequence[Scanned], k: int, edges: Edge
         sum(one.below[k] for one in scanned),
         edges,
         plain(kept),
-        lambda: _list_all(parts, dtype),
+        lambda: _list_all(parts, kept.dtype),
     )
 
 
 def _list_all(parts: Sequence[Part], dtype: np.dtype[Any]) -> _Listed:
     everything = Edges(NOTHING_WITHIN, 0.0, np.zeros((0, 2), dtype), np.zeros(0, np.bool_))
-    return _Listed(plain(np.concatenate([scan(part, [everything], dtype).kept for part in parts])))
+    kept, used = np.empty(sum(part.words.size for part in parts) + 1, dtype), 0
+    for part in parts:
+        used += scan(part, [everything], kept[used:]).kept.size
+    return _Listed(plain(kept[:used]))
+
+
+def _values_at(values: Array, first: int, second: int) -> dict[int, float]:
+    """Values at two neighbouring ranks (or at one); puts the values in another order.
+
+    One rank is far quicker to find than two at once, and the next value is the least of those above.
+    """
+    values.partition(first)
+    found = {second: float(values[second:].min())} if second > first else {}
+    return {first: float(values[first]), **found}
 
 
 @dataclass(frozen=True)
@@ -158,9 +170,10 @@ class _Listed:
         return self.value.size
 
     def quartiles(self) -> tuple[float, float, float]:
-        ranks = sorted({rank for pair in between_ranks(self.size) for rank in pair[:2]})
-        ordered = np.partition(self.value, ranks)
-        return interpolate(self.size, lambda rank: float(ordered[rank]))
+        values, value_at = self.value.copy(), {}
+        for first, second, _ in between_ranks(self.size):
+            value_at.update(_values_at(values, first, second))
+        return interpolate(self.size, value_at.__getitem__)
 
     def moments(self, low: float, high: float, /) -> Statistics:
         centre = low + (high - low) / 2
@@ -195,6 +208,7 @@ class _Bracketed:
 
     def quartiles(self) -> tuple[float, float, float]:
         value_at: dict[int, float] = {}
+        room = np.empty(self.kept.size + 1, self.kept.dtype)
         for j, pair in enumerate(between_ranks(self.size)):
             first, last = self.below[j]
             if not (first <= pair[0] and pair[1] < last):
@@ -203,11 +217,9 @@ class _Bracketed:
             if not self.edges.gathers[j]:
                 value_at.update({pair[0]: low, pair[1]: low})
                 continue
-            inside = np.empty(self.kept.size + 1, self.kept.dtype)
-            inside = inside[: gather_between(self.kept, low, high, inside)]
-            places = [rank - first for rank in pair[:2]]
-            inside.partition(places)
-            value_at.update({rank: float(inside[place]) for rank, place in zip(pair[:2], places, strict=True)})
+            inside = room[: gather_between(self.kept, low, high, room)]
+            found = _values_at(inside, pair[0] - first, pair[1] - first)
+            value_at.update({rank + first: value for rank, value in found.items()})
         return interpolate(self.size, value_at.__getitem__)
 
     def moments(self, low: float, high: float, /) -> Statistics:

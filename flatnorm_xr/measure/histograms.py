@@ -53,12 +53,13 @@ class Levels:
         level, number = self.level[part], self.number[part].astype(np.float64)
         if level.size == 0:
             return NOTHING
+        counts = number.sum()
         # A level near the mean: distances of integers and of halves to it are exact.
-        centre = float(level[np.searchsorted(level, level @ number / number.sum()).clip(max=level.size - 1)])
+        centre = float(level[np.searchsorted(level, (level * number).sum() / counts).clip(max=level.size - 1)])
         for _ in range(2):
             away = level - centre
-            first, second = float(away @ number), float((away * away) @ number)
-            found, is_exact = moments_about(centre, int(number.sum()), first, second)
+            weighted = away * number
+            found, is_exact = moments_about(centre, int(counts), float(weighted.sum()), float((weighted * away).sum()))
             if is_exact:
                 break
             centre = found.level
@@ -210,7 +211,7 @@ def _count_all(
     bins[blank.first : blank.last + 1] = 0
     above = int(bins[saturated.first : saturated.last + 1].sum())
     bins[saturated.first : saturated.last + 1] = 0
-    place = np.flatnonzero(bins)
+    place = np.flatnonzero(bins != 0)
     return place, bins[place].astype(np.int64), above
 
 
@@ -239,7 +240,7 @@ def _count_some(
     )
     if outside:
         return None
-    place = np.flatnonzero(bins[lowest : highest + 1]) + lowest
+    place = np.flatnonzero(bins[lowest : highest + 1] != 0) + lowest
     return place - 1, bins[place].astype(np.int64), above
 
 
@@ -272,38 +273,75 @@ def _count_good_words(
 ) -> tuple[int, int, int, int]:
     """Add good words to the bins of their rows; bin 0 is for all others.
 
-    Tell the number of saturated words and of those outside the window, and the first and last bin in use.
+    Tell the number of saturated words and of good ones outside the window, and the first and last bin in use.
     """
+    turned, chosen = np.empty(BLOCK, words.dtype), np.empty(BLOCK, np.int32)
+    above, outside, filled = 0, 0, 0
+    extremes = np.array([bins.size, 0], np.int32)
+    for row in range(rows):
+        start = 0
+        while start < columns:
+            # A block takes as many short rows as it can hold.
+            size = min(BLOCK - filled, columns - start)
+            turn_words(words[row * stride + start : row * stride + start + size], swap, turned)
+            piece = chosen[filled : filled + size]
+            above += _choose_bins(turned[:size], flip, np.int32(shift[row] + 1), step, limits, piece)
+            if bad.size:
+                _choose_none(piece, bad[row * bad_stride + start : row * bad_stride + start + size])
+            if shift[row] < 0:
+                piece[:] = 0
+            start += size
+            filled += size
+            if filled == BLOCK or (row == rows - 1 and start == columns):
+                block = chosen[:filled]
+                filled = 0
+                outside += _count_outside(block)
+                _widen(extremes, block)
+                for i in range(block.size):
+                    bins[block[i]] += 1
+    return above, outside, extremes[0], extremes[1]
+
+
+@compiled()
+def _choose_bins(words: Array, flip: Any, begin: Any, step: Any, limits: Array, chosen: Array) -> int:
+    """Choose the bin of each word, 0 for blank and saturated words and -1 outside; count the saturated ones."""
     first, last = limits[0], limits[1]
     saturated_first, saturated_last = limits[2], limits[3]
     blank_first, blank_last = limits[4], limits[5]
-    turned = np.empty(BLOCK, words.dtype)
-    chosen = np.empty(BLOCK, np.int32)
-    above, outside, lowest, highest = 0, 0, np.int32(bins.size - 1), np.int32(0)
-    for row in range(rows):
-        begin = np.int32(1 + shift[row])
-        has_value = shift[row] >= 0
-        for start in range(0, columns, BLOCK):
-            size = min(BLOCK, columns - start)
-            turn_words(words[row * stride + start : row * stride + start + size], swap, turned)
-            above_block, outside_block = np.int32(0), np.int32(0)
-            for i in range(size):
-                place = np.int32(turned[i] ^ flip)
-                is_blank = (place >= blank_first) & (place <= blank_last)
-                is_above = (place >= saturated_first) & (place <= saturated_last) & (not is_blank)
-                is_inside = (place >= first) & (place <= last)
-                above_block = np.int32(above_block + is_above)
-                is_good = (not is_blank) & (not is_above) & has_value
-                if bad.size:
-                    is_good &= bad[row * bad_stride + start + i] == 0
-                outside_block = np.int32(outside_block + (is_good & (not is_inside)))
-                bin_ = np.int32(begin + np.int32(step * np.int32(place - first)))
-                chosen[i] = bin_ if is_good & is_inside else np.int32(0)
-            for i in range(size):
-                highest = max(highest, chosen[i])
-                lowest = min(lowest, chosen[i] if chosen[i] > 0 else lowest)
-            above += above_block
-            outside += outside_block
-            for i in range(size):
-                bins[chosen[i]] += 1
-    return above, outside, lowest, highest
+    above = np.int32(0)
+    for i in range(words.size):
+        place = np.int32(words[i] ^ flip)
+        is_blank = (place >= blank_first) & (place <= blank_last)
+        is_above = (place >= saturated_first) & (place <= saturated_last) & ~is_blank
+        above = np.int32(above + is_above)
+        bin_ = np.int32(begin + np.int32(step * np.int32(place - first)))
+        bin_ = bin_ if (place >= first) & (place <= last) else np.int32(-1)
+        chosen[i] = np.int32(0) if is_above | is_blank else bin_
+    return above
+
+
+@compiled()
+def _choose_none(chosen: Array, bad: Array) -> None:
+    for i in range(chosen.size):
+        chosen[i] = np.int32(0) if bad[i] else chosen[i]
+
+
+@compiled()
+def _count_outside(chosen: Array) -> int:
+    """Count the bins that are -1, and make them 0."""
+    number = np.int32(0)
+    for i in range(chosen.size):
+        number = np.int32(number + (chosen[i] < 0))
+        chosen[i] = max(chosen[i], np.int32(0))
+    return number
+
+
+@compiled()
+def _widen(extremes: Array, chosen: Array) -> None:
+    """Widen the run of bins from the lowest to the highest by those chosen, 0 left out."""
+    lowest, highest = extremes[0], extremes[1]
+    for i in range(chosen.size):
+        highest = chosen[i] if chosen[i] > highest else highest
+    for i in range(chosen.size):
+        lowest = chosen[i] if (chosen[i] > 0) & (chosen[i] < lowest) else lowest
+    extremes[0], extremes[1] = lowest, highest

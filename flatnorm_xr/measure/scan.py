@@ -65,8 +65,12 @@ class Scanned(NamedTuple):
     below: Array
 
 
-def scan(part: Part, sets: list[Edges], dtype: npt.DTypeLike) -> Scanned:
-    """Read a part once for several sets of edges; ``dtype`` (float32 or float64) must hold its values exactly."""
+def scan(part: Part, sets: list[Edges], kept: Array) -> Scanned:
+    """Read a part once for several sets of edges.
+
+    Pixels are gathered at the front of ``kept``, which is longer by one at least than there may be; its type, float32
+    or float64, must hold the part's values exactly.
+    """
     raw: Words = words_of(part.words)
     rows, columns = part.words.shape
     offset = np.zeros(1) if part.offset is None else part.offset
@@ -75,7 +79,6 @@ def scan(part: Part, sets: list[Edges], dtype: npt.DTypeLike) -> Scanned:
     blank = math.nan if part.blank is None or raw.kind == FLOAT else float(part.blank)
     sums = np.zeros((len(sets), 3))
     below = np.zeros((len(sets), *sets[0].brackets.shape), np.int64)
-    kept = np.empty(part.words.size + 1, dtype)
     number, good, saturated = _scan(
         *raw,
         rows,
@@ -87,8 +90,8 @@ def scan(part: Part, sets: list[Edges], dtype: npt.DTypeLike) -> Scanned:
         bias8,
         bias_stride,
         np.array([part.zero, part.scale, blank, part.limit, part.gain], np.float64),
-        np.array([[*edges.core, edges.centre] for edges in sets], dtype),
-        np.array([edges.brackets for edges in sets], dtype),
+        np.array([[*edges.core, edges.centre] for edges in sets], kept.dtype),
+        np.array([edges.brackets for edges in sets], kept.dtype),
         np.array([edges.gathers for edges in sets], np.uint8),
         kept,
         sums,
@@ -136,39 +139,70 @@ def _scan(
     """Scan a part; see `Scanned`. Tell how many pixels are gathered, good and saturated."""
     bits2, bits4, bits8 = np.empty(BLOCK, np.uint16), np.empty(BLOCK, np.uint32), np.empty(BLOCK, np.uint64)
     values, flags = np.empty(BLOCK, kept.dtype), np.empty(BLOCK, np.uint8)
-    number, good, saturated = 0, 0, 0
+    number, good, saturated, filled = 0, 0, 0, 0
     for row in range(rows):
-        for start in range(0, columns, BLOCK):
-            size = min(BLOCK, columns - start)
-            block = values[:size]
+        start = 0
+        while start < columns:
+            # A block takes as many short rows as it can hold.
+            size = min(BLOCK - filled, columns - start)
+            piece = values[filled : filled + size]
             first = row * stride + start
             if short.size:
                 turn_words(short[first : first + size], swap, bits2)
-                _read_short(bits2[:size], kind, block)
+                _read_short(bits2[:size], kind, piece)
+            elif wide.size and kept.itemsize == 4:
+                # Only float32 is held in float32.
+                turn_words(wide[first : first + size], swap, piece.view(np.uint32))
             elif wide.size:
                 turn_words(wide[first : first + size], swap, bits4)
-                _read_wide(bits4[:size], kind, block)
+                _read_wide(bits4[:size], kind, piece)
             else:
                 turn_words(long[first : first + size], swap, bits8)
-                _read_long(bits8[:size], kind, block)
-            saturated += _scale_words(block, steps)
+                _read_long(bits8[:size], kind, piece)
+            saturated += _scale_words(piece, steps)
             if bad.size:
-                _leave_out(block, bad[row * bad_stride + start : row * bad_stride + start + size])
+                _leave_out(piece, bad[row * bad_stride + start : row * bad_stride + start + size])
             if offset[row] != 0:
-                _subtract_offset(block, offset[row])
+                _subtract_offset(piece, offset[row])
             first = row * bias_stride + start
             if bias4.size:
-                _subtract(block, bias4[first : first + size])
+                _subtract(piece, bias4[first : first + size])
             elif bias8.size:
-                _subtract(block, bias8[first : first + size])
-            good += _finish(block, steps[4])
-            for k in range(len(cores)):
-                _sum_core(block, cores[k], sums[k])
-                _flag_outside(block, cores[k, 0], cores[k, 1], flags, k == 0)
-                for j in range(brackets.shape[1]):
-                    _count_below(block, brackets[k, j], gathers[k, j], flags, below[k, j])
-            number = _keep(block, flags, kept, number)
+                _subtract(piece, bias8[first : first + size])
+            start += size
+            filled += size
+            if filled == BLOCK or (row == rows - 1 and start == columns):
+                block = values[:filled]
+                filled = 0
+                good += _finish(block, steps[4])
+                number = _accumulate(block, cores, brackets, gathers, flags, kept, number, sums, below)
     return number, good, saturated
+
+
+@compiled()
+def _accumulate(
+    block: Array,
+    cores: Array,
+    brackets: Array,
+    gathers: Array,
+    flags: Array,
+    kept: Array,
+    number: int,
+    sums: Array,
+    below: Array,
+) -> int:
+    """Count, sum and gather a block's pixels for every set; tell how many are gathered by now."""
+    is_summed_only = brackets.shape[1] == 0
+    for k in range(len(cores)):
+        _sum_core(block, cores[k], sums[k])
+        is_summed_only &= (cores[k, 0] == -np.inf) & (cores[k, 1] == np.inf)
+    if is_summed_only:
+        return number
+    for k in range(len(cores)):
+        _flag_outside(block, cores[k, 0], cores[k, 1], flags, k == 0)
+        for j in range(brackets.shape[1]):
+            _count_below(block, brackets[k, j], gathers[k, j], flags, below[k, j])
+    return int(_keep(block, flags[: block.size], kept, number, brackets.shape[1] == 0))
 
 
 @compiled()
@@ -312,9 +346,18 @@ def _count_below(values: Array, bracket: Array, gathers: int, flags: Array, belo
 
 
 @compiled()
-def _keep(values: Array, flags: Array, kept: Array, number: int) -> int:
-    """Append flagged pixels to ``kept``, which is one longer than what may come."""
-    for i in range(values.size):
+def _keep(values: Array, flags: Array, kept: Array, number: int, few: bool) -> int:
+    """Append flagged pixels to ``kept``, which is one longer than what may come; ``few`` of them are quickly found."""
+    start = 0
+    if few:
+        eights = flags[: flags.size // 8 * 8].view(np.uint64)
+        start = 8 * eights.size
+        for j in range(eights.size):
+            if eights[j]:
+                for i in range(8 * j, 8 * j + 8):
+                    kept[number] = values[i]
+                    number += flags[i]
+    for i in range(start, values.size):
         # Written always and counted only when flagged: no branch to mispredict.
         kept[number] = values[i]
         number += flags[i]
