@@ -216,7 +216,7 @@ class _Gunzip:
                     break
                 self._open_member()
             if not self._input:
-                if parts:
+                if any(parts):
                     break
                 msg = "the packed file ends early"
                 raise EOFError(msg)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import glob
 import os
 from collections.abc import Iterable
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from flatnorm_xr.errors import ReadError, offenders
 
-__all__ = ["Paths", "check_regular", "find_files"]
+__all__ = ["Paths", "check_regular", "find_files", "why_absent"]
 
 Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 
@@ -53,7 +54,7 @@ def find_files(paths: Paths, *, caller: str) -> list[str]:
                 if match == one:
                     problems.append(f"{one} is a directory: name its files, for example {Path(one) / '*.fits*'}")
             elif not os.path.exists(match):
-                problems.append(f"{one}: no such file")
+                problems.append(f"{match}: {why_absent(match)}")
             elif not os.path.isfile(match):
                 problems.append(f"{match} is not a regular file")
             else:
@@ -62,6 +63,17 @@ def find_files(paths: Paths, *, caller: str) -> list[str]:
         msg = f"{caller}: {offenders(problems or [f'{offenders(given)} names directories only'])}"
         raise ReadError(msg)
     return list(files.values())
+
+
+def why_absent(path: str | os.PathLike[str]) -> str:
+    """Say why a path leads to nothing, for a message."""
+    try:
+        os.stat(path)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return "links of it form a circle"
+        return "no such file" if isinstance(error, FileNotFoundError) else str(error.strerror).lower()
+    return "no such file"
 
 
 def check_regular(path: str | os.PathLike[str], *, caller: str = "") -> None:
