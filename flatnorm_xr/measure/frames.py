@@ -13,7 +13,8 @@ import numpy.typing as npt
 from flatnorm_xr.camera.geometry import Amplifier, Detector
 from flatnorm_xr.camera.profiles import Profile
 from flatnorm_xr.errors import CameraError, offenders
-from flatnorm_xr.measure.masks import EVERYTHING, Masking, bad_pixels, without_border
+from flatnorm_xr.measure.border import without_border
+from flatnorm_xr.measure.masks import EVERYTHING, Masking, bad_pixels
 from flatnorm_xr.measure.overscan import overscan_level
 from flatnorm_xr.measure.parts import Part
 from flatnorm_xr.measure.reference import Reference

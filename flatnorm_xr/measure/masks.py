@@ -1,4 +1,4 @@
-"""What is left out of a detector besides saturated pixels: masks, data quality, what gets no light, and the border."""
+"""What is left out of a detector besides saturated pixels: mask images, data quality, and what gets no light."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ import numpy.typing as npt
 from flatnorm_xr.camera.file_bytes import Unreadable
 from flatnorm_xr.camera.geometry import Amplifier, Detector
 from flatnorm_xr.camera.headers import FileHeaders
-from flatnorm_xr.camera.places import Affine, to_trimmed
 from flatnorm_xr.camera.profiles import Profile
 from flatnorm_xr.camera.regions import Region, read_region
 from flatnorm_xr.camera.sections import Section
@@ -22,11 +21,12 @@ from flatnorm_xr.errors import CameraError, offenders
 from flatnorm_xr.measure.mask_bits import bits_of, flagged, flagged_words, named_bits
 from flatnorm_xr.measure.packed_masks import MaskStore, PackedMask, pack
 from flatnorm_xr.measure.reference import Reference, cut_trimmed, load_reference, pixel_sizes
+from flatnorm_xr.measure.vignetting import dark_pixels, pixels_of
 
 if TYPE_CHECKING:
     from flatnorm_xr.measure.words import RawImage
 
-__all__ = ["EVERYTHING", "BadPixels", "Masking", "bad_pixels", "dark_pixels", "load_masking", "without_border"]
+__all__ = ["EVERYTHING", "BadPixels", "Masking", "bad_pixels", "load_masking"]
 
 Array = npt.NDArray[Any]
 Flags = npt.NDArray[np.bool_]
@@ -37,9 +37,6 @@ _STORE = MaskStore(128 << 20)
 
 _PACKED = (".gz", ".bz2", ".xz", ".Z", ".zst", ".zip")
 """Ends of the names of files that are packed as a whole."""
-
-_BLOCK = 64
-"""Pixels along the side of a block that is looked at as a whole when it lies far from where the light ends."""
 
 
 @dataclass(frozen=True)
@@ -199,7 +196,7 @@ def _constant_masks(detector: Detector, masking: Masking, profile: Profile, path
         images = masking.image.images(detector, profile, planes=partial(_mask_planes, masking))
     for amplifier, bad in zip(detector.amplifiers, images, strict=True):
         if masking.region is not None:
-            pixels = _pixels_of(masking.region, amplifier, detector, path)
+            pixels = pixels_of(masking.region, amplifier, detector, path=path)
             bad = _either(bad, dark_pixels(masking.region, pixels, amplifier.data))
         yield pack(bad)
 
@@ -281,130 +278,3 @@ def _quality(
 def _at_the_origin(section: Section) -> Section:
     x, y = min(section.x1, section.x2) - 1, min(section.y1, section.y2) - 1
     return Section(section.x1 - x, section.x2 - x, section.y1 - y, section.y2 - y)
-
-
-def _pixels_of(region: Region, amplifier: Amplifier, detector: Detector, path: str) -> Affine:
-    pixels = amplifier.to_focal_plane if region.units == "mm" else to_trimmed(amplifier)
-    if pixels is None:
-        name = f" amplifier {amplifier.name}" if amplifier.name else ""
-        where = "in the focal plane" if region.units == "mm" else "in the trimmed image"
-        msg = (
-            f"measure: {path}: vignetting in {region.units} needs the places of pixels {where}, and the header does "
-            f'not say those of detector {detector.id}{name}; correct the profile, or pass vignetting="none"'
-        )
-        raise CameraError(msg)
-    return pixels
-
-
-def dark_pixels(region: Region, pixels: Affine, data: Section) -> Flags | None:
-    """Find the pixels whose centres lie outside a region.
-
-    Parameters
-    ----------
-    region : Region
-        Where there is light.
-    pixels : Affine
-        Pixels of the HDU (column and row, from 1) onto the region's plane.
-    data : Section
-        Of the HDU; the pixels that are asked for.
-
-    Returns
-    -------
-    array of bool, (rows, columns), or None
-        In the order of the raw image; None when all pixels lie inside.
-    """
-    (rows, columns), (first_row, first_column) = data.shape, (one.start for one in data.slices)
-    tops, lefts = np.arange(0, rows, _BLOCK), np.arange(0, columns, _BLOCK)
-    heights, widths = np.minimum(_BLOCK, rows - tops), np.minimum(_BLOCK, columns - lefts)
-    x, y = pixels(
-        (first_column + lefts + (widths + 1) / 2)[np.newaxis, :], (first_row + tops + (heights + 1) / 2)[:, np.newaxis]
-    )
-    dark = ~region.inside(x, y)
-    half = (_BLOCK - 1) / 2
-    reach = half * np.hypot(abs(pixels.x_column) + abs(pixels.x_row), abs(pixels.y_column) + abs(pixels.y_row))
-    mixed = region.distance_to_boundary(x, y) <= reach * (1 + 1e-6)
-    if not dark.any() and not mixed.any():
-        return None
-    found = np.repeat(np.repeat(dark, heights, axis=0), widths, axis=1)
-    for i, j in zip(*np.nonzero(mixed), strict=True):
-        down = slice(tops[i], tops[i] + heights[i])
-        across = slice(lefts[j], lefts[j] + widths[j])
-        column = np.arange(across.start, across.stop, dtype=np.float64) + first_column + 1
-        row = np.arange(down.start, down.stop, dtype=np.float64) + first_row + 1
-        found[down, across] = ~region.inside(*pixels(column[np.newaxis, :], row[:, np.newaxis]))
-    return found if found.any() else None
-
-
-def without_border(detector: Detector, *, border: int, profile: Profile, path: str) -> tuple[Amplifier | None, ...]:
-    """Cut the border off the sections of each amplifier: the edges of the detector, not those of the amplifiers.
-
-    Parameters
-    ----------
-    detector : Detector
-        Its amplifiers need places in the trimmed image, unless ``border`` is 0.
-    border : int
-        Pixels of the trimmed image.
-    profile : Profile
-        Kind of overscan: one that has an HDU of its own and is subtracted row by row loses the same rows.
-    path : str
-        The file, for messages.
-
-    Returns
-    -------
-    tuple of Amplifier or None
-        With smaller ``data`` and ``trimmed``; None where nothing is left. ``trimmed`` counts pixels of the same trimmed
-        image, so that masks and biases are cut alike.
-
-    Raises
-    ------
-    CameraError
-        The places are not known.
-    """
-    if border == 0:
-        return detector.amplifiers
-    if any(amplifier.trimmed is None for amplifier in detector.amplifiers):
-        msg = (
-            f"{path}: border {border} needs the places of the amplifiers in detector {detector.id}, and its sections "
-            "do not say them; correct amplifiers.trimmed in the profile, or use border 0"
-        )
-        raise CameraError(msg)
-    return tuple(_inner(a, detector.trimmed_shape, border, profile.overscan) for a in detector.amplifiers)
-
-
-class _Ends(NamedTuple):
-    """Pixels to cut off before the first and after the last of a range, which counts upwards."""
-
-    low: int
-    high: int
-
-
-def _inner(amplifier: Amplifier, shape: tuple[int, ...], border: int, overscan: str) -> Amplifier | None:
-    assert amplifier.trimmed is not None
-    places = amplifier.trimmed.slices
-    rows, columns = (
-        _Ends(max(border - place.start, 0), max(place.stop - (size - border), 0))
-        for place, size in zip(places, shape, strict=True)
-    )
-    if any(sum(ends) >= place.stop - place.start for ends, place in zip((rows, columns), places, strict=True)):
-        return None
-    trimmed = _cut(amplifier.trimmed, rows, columns)
-    if amplifier.data.flip_y != amplifier.trimmed.flip_y:
-        rows = _Ends(rows.high, rows.low)
-    if amplifier.data.flip_x != amplifier.trimmed.flip_x:
-        columns = _Ends(columns.high, columns.low)
-    beside = amplifier.overscan
-    if beside is not None and amplifier.overscan_hdu is not None and overscan == "median-per-row":
-        beside = _cut(beside, rows, _Ends(0, 0)) if beside.shape[0] == amplifier.data.shape[0] else beside
-    return replace(amplifier, data=_cut(amplifier.data, rows, columns), trimmed=trimmed, overscan=beside)
-
-
-def _cut(section: Section, rows: _Ends, columns: _Ends) -> Section:
-    y1, y2 = _shorter(section.y1, section.y2, rows)
-    x1, x2 = _shorter(section.x1, section.x2, columns)
-    return Section(x1, x2, y1, y2)
-
-
-def _shorter(first: int, last: int, ends: _Ends) -> tuple[int, int]:
-    if first > last:
-        return first - ends.high, last + ends.low
-    return first + ends.low, last - ends.high

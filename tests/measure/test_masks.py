@@ -23,9 +23,11 @@ from flatnorm_xr.camera.profiles import MaskRules, Profile, load_profile
 from flatnorm_xr.camera.regions import Region
 from flatnorm_xr.camera.sections import Section
 from flatnorm_xr.errors import CameraError, ReadError
+from flatnorm_xr.measure.border import without_border
 from flatnorm_xr.measure.mask_bits import bits_of, flagged, flagged_words
-from flatnorm_xr.measure.masks import Masking, bad_pixels, dark_pixels, load_masking, without_border
+from flatnorm_xr.measure.masks import Masking, bad_pixels, load_masking
 from flatnorm_xr.measure.packed_masks import MaskStore, PackedMask, pack
+from flatnorm_xr.measure.vignetting import dark_pixels
 from flatnorm_xr.measure.words import RawImage
 from flatnorm_xr.simulate.night import CAMERAS
 
@@ -616,3 +618,16 @@ def test_a_mask_file_that_cannot_be_read_is_named(tmp_path: Path, kind: str) -> 
         stream.truncate(path.stat().st_size - 2880)
     with pytest.raises(ReadError, match=r"measure: mask .*m\.fits: cannot be read"):
         bad_pixels(TURNED, masking=masking, profile=profile, words=no_words, path="a.fits")
+
+
+def test_threads_share_masks(tmp_path: Path) -> None:
+    fx.simulate_night(tmp_path, camera="decam", n_exposures=3, faults=False)
+    mask = np.random.default_rng(5).random((128, 128)) < 0.02
+    options: dict[str, Any] = {"vignetting": "circle 0 0 4 mm", "border": 2, "progress": False}
+    labels = fx.measure(str(tmp_path / "*.fits"), progress=False).detector.values.tolist()
+    one, four = (
+        fx.measure(str(tmp_path / "*.fits"), mask=dict.fromkeys(labels, mask), threads=threads, **options)
+        for threads in (1, 4)
+    )
+    for name in ("background", "counts", "sigma", "quality"):
+        assert_array_equal(one[name], four[name])
