@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,9 +23,7 @@ from flatnorm_xr.camera.regions import Region
 from flatnorm_xr.camera.sections import Section
 from flatnorm_xr.errors import CameraError, ReadError
 from flatnorm_xr.measure.border import without_border
-from flatnorm_xr.measure.mask_bits import bits_of, flagged, flagged_words
 from flatnorm_xr.measure.masks import Masking, bad_pixels, load_masking
-from flatnorm_xr.measure.packed_masks import MaskStore, PackedMask, pack
 from flatnorm_xr.measure.vignetting import dark_pixels
 from flatnorm_xr.measure.words import RawImage
 from flatnorm_xr.simulate.night import CAMERAS
@@ -111,90 +108,6 @@ def test_masks_of_the_raw_image_are_cut_as_it_is() -> None:
     assert right is None
     assert left is not None
     assert_array_equal(np.argwhere(left), [[4, 0], [4, 1]])
-
-
-def test_no_value_in_a_mask_is_bad() -> None:
-    assert flagged(np.array([0.0, np.nan, 1.0])).tolist() == [False, True, True]
-    assert flagged(np.array([0.0, np.nan, 1.0, 2.0]), [1]).tolist() == [False, True, False, True]
-
-
-VALUES = np.arange(16, dtype="i4").reshape(2, 8)
-
-
-@pytest.mark.parametrize("dtype", ["u1", "i1", "<i2", ">i2", ">u2", "i4", "f4"])
-@pytest.mark.parametrize(("bits", "value"), [((0,), 1), ((1, 3), 10), ((3, 2, 1, 0), 15)])
-def test_chosen_bits_are_bad_and_others_are_not(dtype: str, bits: tuple[int, ...], value: int) -> None:
-    assert_array_equal(flagged(VALUES.astype(dtype), bits), (VALUES & value) != 0)
-
-
-def test_the_sign_is_a_bit_like_others() -> None:
-    values = np.array([-(2**15), 2**14, 5], dtype=">i2")
-    assert flagged(values, [15]).tolist() == [True, False, False]
-    assert flagged(values, [14]).tolist() == [False, True, False]
-    assert flagged(np.array([2**63], "u8"), [63]).tolist() == [True]
-
-
-@given(
-    words=st.lists(st.integers(-(2**15), 2**15 - 1), min_size=1, max_size=30),
-    zero=st.sampled_from([0.0, 32768.0, 10.0]),
-    scale=st.sampled_from([1.0, 2.0]),
-    bits=st.lists(st.integers(0, 15), max_size=4, unique=True),
-    blank=st.one_of(st.none(), st.integers(-(2**15), 2**15 - 1)),
-)
-def test_words_are_flagged_as_their_values_are(
-    words: list[int], zero: float, scale: float, bits: list[int], blank: int | None
-) -> None:
-    raw = RawImage(np.array([words], dtype=">i2"), zero=zero, scale=scale, blank=blank)
-    values = [int(zero + scale * word) for word in words]
-    chosen = sum(1 << bit for bit in bits)
-    expected = [
-        (value & chosen != 0 if bits else value != 0) or word == blank
-        for word, value in zip(words, values, strict=True)
-    ]
-    assert flagged_words(raw, (slice(None), slice(None)), bits)[0].tolist() == expected
-
-
-def test_signed_bytes_are_flagged_as_their_values_are() -> None:
-    raw = RawImage(np.array([[0, 127, 128, 129, 255]], dtype="u1"), zero=-128.0)
-    whole = slice(None), slice(None)
-    assert flagged_words(raw, whole)[0].tolist() == [True, True, False, True, True]
-    assert flagged_words(raw, whole, [7])[0].tolist() == [True, True, False, False, False]
-
-
-@pytest.mark.parametrize(
-    ("image", "bits", "message"),
-    [
-        (np.zeros(3, "u1"), [3, 8, 9], "mask: bit 8, 9 of numbers of 8 bits"),
-        (np.array([0.5]), [0], "not whole"),
-        (np.array([True]), [1], "bit 1 of true and false"),
-    ],
-)
-def test_bits_that_a_mask_cannot_have_are_refused(image: Array, bits: list[int], message: str) -> None:
-    with pytest.raises(CameraError, match=message):
-        flagged(image, bits)
-
-
-@pytest.mark.parametrize(
-    ("given", "expected"),
-    [
-        (None, ()),
-        ("", ()),
-        (5, (5,)),
-        (np.int64(5), (5,)),
-        ([0, 3, 3], (0, 3)),
-        ("0,3, mp_sat", (0, 3, "SAT")),
-        (["BAD", 4, "1 2"], ("BAD", 4, 1, 2)),
-        (range(3), (0, 1, 2)),
-    ],
-)
-def test_bits_are_given_by_number_or_name(given: Any, expected: tuple[int | str, ...]) -> None:
-    assert bits_of(given) == expected
-
-
-@pytest.mark.parametrize("given", [-1, 64, True, 1.0, [0, None], {"a": 1.5}.values(), "-1"])
-def test_what_is_no_bit_is_refused(given: Any) -> None:
-    with pytest.raises(CameraError, match=r"mask_bits .*: give numbers of bits, 0 to 63, or names"):
-        bits_of(given)
 
 
 def mask_file(path: Path, image: Array, *, kind: str = "", **cards: Any) -> Path:
@@ -444,67 +357,6 @@ def test_overscan_in_an_hdu_of_its_own_loses_the_same_rows() -> None:
     assert sections == ["[1:4,3:4]", "[1:4,1:6]"]
     sections = [str(a.overscan) for a in inner(both, 2, replace(load_profile("decam"), overscan="constant")) if a]
     assert sections == ["[1:4,1:6]", "[1:4,1:6]"]
-
-
-@given(st.integers(0, 100), st.floats(0, 1), st.integers(0, 2**31))
-def test_packed_masks_are_the_same_masks(rows: int, share: float, seed: int) -> None:
-    mask = np.random.default_rng(seed).random((rows, 37)) < share**4
-    found = pack(mask)
-    assert (found is None) == (not mask.any())
-    if found is not None:
-        assert_array_equal(found.unpacked(), mask)
-        assert found.nbytes <= mask.size // 8 + 1
-
-
-def test_the_store_is_bounded_and_keeps_what_is_asked_for() -> None:
-    mask = pack(np.ones((8, 1000), dtype=bool))
-    assert mask is not None
-    store = MaskStore(3 * 2100)
-    made: list[int] = []
-
-    def get(key: int) -> None:
-        def make() -> tuple[PackedMask | None, ...]:
-            made.append(key)
-            return (mask,)
-
-        assert store.get(key, make) == (mask,)
-
-    for key in (1, 2, 3, 1, 4, 1, 2):
-        get(key)
-    assert made == [1, 2, 3, 4, 2]
-    assert store.nbytes <= store.limit
-
-
-def test_threads_make_a_mask_once() -> None:
-    store, made = MaskStore(1 << 20), []
-    together = threading.Barrier(4)
-
-    def make() -> tuple[PackedMask | None, ...]:
-        made.append(1)
-        return (None,)
-
-    def ask() -> None:
-        together.wait(timeout=30)
-        store.get("key", make)
-
-    threads = [threading.Thread(target=ask) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(timeout=30)
-    assert made == [1]
-
-
-def test_what_cannot_be_made_is_tried_again() -> None:
-    store = MaskStore(1 << 20)
-
-    def fail() -> tuple[PackedMask | None, ...]:
-        reason = "no"
-        raise CameraError(reason)
-
-    with pytest.raises(CameraError):
-        store.get("key", fail)
-    assert store.get("key", lambda: (None,)) == (None,)
 
 
 def test_mask_files_are_read_once(tmp_path: Path) -> None:
