@@ -1,0 +1,229 @@
+"""Files of each archetype, a few hundred pixels large, to the levels that were put in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import xarray as xr
+from astropy.io import fits
+
+import flatnorm_xr as fx
+
+Array = npt.NDArray[Any]
+Levels = dict[tuple[int | str, str], float]
+Written = tuple[fits.HDUList, Levels]
+
+ROWS, COLUMNS = 20, 16
+
+PIXELS = {"vircam": 128 * 2048, "ztf": 20 * 112}
+"""Of an amplifier, where that is not ROWS times COLUMNS."""
+
+pytestmark = pytest.mark.filterwarnings("ignore:measure.*(no position|no saturation|no overscan):UserWarning")
+
+
+def light(level: float, rows: int = ROWS, columns: int = COLUMNS) -> Array:
+    """Pixels of a mean that is exactly ``level``: half of them one below, half one above."""
+    y, x = np.indices((rows, columns))
+    return level + 2.0 * ((x + y) % 2) - 1
+
+
+def bias(rows: int) -> Array:
+    """Another level in every row, which only the overscan of that row takes away."""
+    return 900 + 7.0 * np.arange(rows)[:, np.newaxis]
+
+
+def strip(level: float, *, left: int = 0, right: int = 4, rows: int = ROWS) -> Array:
+    """Image of an amplifier: overscan, light, overscan."""
+    pixels = np.pad(light(level, rows), ((0, 0), (left, right)))
+    return (pixels + bias(rows)).astype("u2")
+
+
+def image(data: Array, **cards: Any) -> fits.ImageHDU:
+    hdu = fits.ImageHDU(data)
+    for key, value in cards.items():
+        key = key.replace("__", " ")
+        hdu.header[f"HIERARCH {key}" if " " in key else key] = value
+    return hdu
+
+
+def file(primary: dict[str, Any], *images: fits.ImageHDU) -> fits.HDUList:
+    first = fits.PrimaryHDU()
+    for key, value in {"EXPTIME": 5.0, "DATE-OBS": "2015-02-02T01:00:00", **primary}.items():
+        first.header[f"HIERARCH {key}" if " " in key else key] = value
+    return fits.HDUList([first, *images])
+
+
+def suprimecam(k: int) -> Written:
+    """One image, four channels with their overscans between them, 5 rows more below and above."""
+    channels = {str(c): 1000.0 * c + k for c in (1, 2, 3, 4)}
+    pixels = np.zeros((30, 4 * 24))
+    cards: dict[str, Any] = {"INSTRUME": "SuprimeCam", "EXP-ID": f"SUPE{k:08}", "DET-ID": 6, "MJD-STR": 55065.4}
+    for c, level in channels.items():
+        start = 24 * (int(c) - 1)
+        first, over = (start + 1, start + 17) if c in "13" else (start + 9, start + 1)
+        pixels[5:25, first - 1 : first + 15] = light(level)
+        cards |= {f"S_EFMN{c}1": first, f"S_EFMX{c}1": first + 15, f"S_EFMN{c}2": 6, f"S_EFMX{c}2": 25}
+        cards |= {f"S_OSMN{c}1": over, f"S_OSMX{c}1": over + 7, f"S_OSMN{c}2": 1, f"S_OSMX{c}2": 5}
+    made = fits.PrimaryHDU((pixels + bias(30)).astype("u2"))
+    made.header.update({"EXPTIME": 5.0, **cards})
+    return fits.HDUList([made]), {(6, c): level for c, level in channels.items()}
+
+
+def gmos(k: int) -> Written:
+    """Two CCDs of two amplifiers, binned by two; the overscan of every other one is on the left."""
+    images: list[fits.ImageHDU] = []
+    levels: Levels = {}
+    for ccd in ("BI5-36-4k-2", "BI11-33-4k-1"):
+        for amp in (1, 2):
+            level = levels[ccd, str(amp)] = 1000.0 * amp + len(ccd) + k
+            left, right = (0, 4) if amp == 1 else (4, 0)
+            sections = {
+                "DATASEC": f"[{left + 1}:{left + 16},1:20]",
+                "BIASSEC": "[17:20,1:20]" if amp == 1 else "[1:4,1:20]",
+                "CCDSEC": f"[{32 * amp - 31}:{32 * amp},1:40]",
+            }
+            names = {"CCDNAME": ccd, "AMPNAME": f"{ccd}, {amp}", "CCDSUM": "2 2", "GAIN": 1.8}
+            images.append(image(strip(level, left=left, right=right), **names, **sections))
+    cards = {"INSTRUME": "GMOS-S", "DATALAB": f"GS-2016-{k}", "DATE-OBS": "2016-02-02", "TIME-OBS": "13:12:39.7"}
+    return file(cards, *images), levels
+
+
+def bok(k: int) -> Written:
+    """Sixteen HDUs, not in the order of their numbers."""
+    order = [4, 3, 2, 1, 8, 7, 6, 5, 9, 10, 11, 12, 13, 14, 15, 16]
+    levels: Levels = {(f"CCD{(n - 1) // 4 + 1}", str(n)): 100.0 * n + k for n in order}
+    sections = {"DATASEC": "[1:16,1:20]", "BIASSEC": "[17:20,1:20]"}
+    images = [image(strip(100.0 * n + k), EXTNAME=f"IM{n}", **sections) for n in order]
+    return file({"INSTRUME": "90prime"}, *images), levels
+
+
+def mosaic(k: int) -> Written:
+    """Two amplifiers that read towards each other."""
+    images: list[fits.ImageHDU] = []
+    levels: Levels = {}
+    for n, side in enumerate(("left", "right"), 1):
+        level = levels["SITe 6", f"lower {side}"] = 1000.0 * n + k
+        sections = {
+            "DATASEC": "[5:20,1:20]",
+            "BIASSEC": "[21:24,1:20]",
+            "CCDSEC": ["[1:16,1:20]", "[32:17,1:20]"][n - 1],
+        }
+        names = {"EXTNAME": f"im{n}", "CCDNAME": "SITe 6", "AMPNAME": f"SITe 6, lower {side}", "SATURATE": 60000}
+        images.append(image(strip(level, left=4), **names, **sections))
+    return file({"INSTRUME": "mosaic3", "OBSID": f"kp4m.{k}"}, *images), levels
+
+
+def kmtnet(k: int) -> Written:
+    levels: Levels = {("MKNT"[n // 8], str(n % 8 + 1)): 500.0 + 10 * n + k for n in range(32)}
+    sections = {"DATASEC": "[1:16,1:20]", "BIASSEC": "[17:20,1:20]"}
+    images = [image(strip(level), EXTNAME=f"im{n}", **sections) for n, level in enumerate(levels.values(), start=1)]
+    return file({"TELESCOP": "KMTNet"}, *images), levels
+
+
+def omegacam(k: int) -> Written:
+    """Overscan rows above in one half of the camera and below in the other; in them there is no light."""
+    images: list[fits.ImageHDU] = []
+    levels: Levels = {}
+    for ccd in (65, 96):
+        level = levels[ccd, ""] = 100.0 * ccd + k
+        pixels = np.pad(light(level), ((0, 100) if ccd == 65 else (100, 0), (3, 4))) + bias(ROWS + 100)
+        out = {"ESO__DET__OUT1__PRSCX": 3, "ESO__DET__OUT1__OVSCX": 4, "ESO__DET__OUT1__CONAD": 2.5}
+        images.append(image(pixels.astype("u2"), EXTNAME=f"ESO_CCD_#{ccd}", **out))
+    return file({"INSTRUME": "OMEGACAM", "ARCFILE": f"OMEGA.2012-01-01T10:00:0{k}.fits"}, *images), levels
+
+
+def vircam(k: int) -> Written:
+    """Sixteen stripes of 128 columns, no overscan."""
+    levels: Levels = {(7, str(c)): 1000.0 * c + k for c in range(1, 17)}
+    pixels = np.repeat([levels[7, str(c)] for c in range(1, 17)], 128)
+    data = np.broadcast_to(pixels, (2048, 2048)).astype("i2")
+    chip = image(data, EXTNAME="DET1.CHIP7", ESO__DET__CHIP__NO=7)
+    return file({"INSTRUME": "VIRCAM", "ARCFILE": f"VCAM.2009-11-01T10:00:0{k}.fits"}, chip), levels
+
+
+def hawki(k: int) -> Written:
+    """Four reference pixels on each side, which see no light."""
+    levels: Levels = {(chip, ""): 1000.0 * chip + k for chip in (1, 2, 4, 3)}
+    chips = [
+        image(np.pad(light(level), 4).astype("f4"), EXTNAME=f"CHIP{chip}.INT1", ESO__DET__CHIP__NO=chip)
+        for (chip, _), level in levels.items()
+    ]
+    return file({"INSTRUME": "HAWKI", "ARCFILE": f"HAWKI.2009-11-01T10:00:0{k}.fits"}, *chips), levels
+
+
+def ztf(k: int) -> Written:
+    """The overscan of each quadrant in an HDU of its own, in the same order."""
+    levels: Levels = {(1, f"q{q}"): 1000.0 * q + k for q in (1, 2, 3, 4)}
+    shift = [50.0 * q for q in range(4)]
+    pixels = [
+        image((light(level, columns=112) + bias(ROWS) + add).astype("u2"), CCD_ID=1, AMP_ID=q)
+        for q, (level, add) in enumerate(zip(levels.values(), shift, strict=True))
+    ]
+    overscans = [image((np.zeros((ROWS, 10)) + bias(ROWS) + add).astype("u2")) for add in shift]
+    cards = {"INSTRUME": "ZTF/MOSAIC", "FILENAME": f"ztf_2018021421875{k}_000519_zr_c01_o.fits"}
+    return file(cards, *pixels, *overscans), levels
+
+
+def mosaicv1(k: int) -> Written:
+    levels: Levels = {("e2v 7", f"A{n}"): 1000.0 * n + k for n in (1, 2)}
+    ccd = {"CCDNAME": "e2v 7", "DATASEC": "[1:16,1:20]", "BIASSEC": "[17:20,1:20]", "SATURATE": 60000}
+    images = [image(strip(level), AMPNAME=name, **ccd) for (_, name), level in levels.items()]
+    return file({"INSTRUME": "WideCam"}, *images), levels
+
+
+CAMERAS: dict[str, Callable[[int], Written]] = {
+    "suprimecam": suprimecam,
+    "gmos": gmos,
+    "90prime": bok,
+    "mosaic": mosaic,
+    "kmtnet": kmtnet,
+    "omegacam": omegacam,
+    "vircam": vircam,
+    "hawki": hawki,
+    "ztf": ztf,
+    "mosaicv1": mosaicv1,
+}
+
+
+def measured(ds: xr.Dataset, detector: int | str, amplifier: str, exposure: int) -> tuple[float, float, float]:
+    here = ds.sel(detector=detector).isel(exposure=exposure)
+    here = here.sel(amplifier=amplifier) if amplifier else here
+    return float(here.background), float(here.counts), float(here.sigma)
+
+
+@pytest.mark.parametrize("name", CAMERAS)
+def test_levels_are_those_that_were_put_in(name: str, tmp_path: Path) -> None:
+    paths, truths = [], []
+    for k in (1, 2):
+        hdus, levels = CAMERAS[name](k)
+        paths.append(tmp_path / f"{name}{k}.fits")
+        hdus.writeto(paths[-1])
+        truths.append(levels)
+    ds = fx.measure(paths, progress=False)
+    assert ds.attrs["camera"] == name
+    for exposure, levels in enumerate(truths):
+        for (detector, amplifier), level in levels.items():
+            background, counts, sigma = measured(ds, detector, amplifier, exposure)
+            assert background == level
+            pixels = PIXELS.get(name, ROWS * COLUMNS)
+            assert counts == pixels
+            assert sigma == pytest.approx(0 if name == "vircam" else np.sqrt(pixels / (pixels - 1)))
+    units = {(str(d), a) for d, a in truths[0]}
+    assert {str(label) for label in ds.detector.values} == {d for d, _ in units}
+
+
+@pytest.mark.parametrize("name", ["gmos", "ztf", "90prime"])
+def test_compression_changes_nothing(name: str, tmp_path: Path) -> None:
+    hdus, levels = CAMERAS[name](1)
+    packed = fits.HDUList([hdus[0]])
+    for hdu in hdus[1:]:
+        packed.append(fits.CompImageHDU(hdu.data, hdu.header, compression_type="RICE_1"))
+    packed.writeto(tmp_path / "packed.fits.fz")
+    ds = fx.measure(tmp_path / "packed.fits.fz", progress=False)
+    for (detector, amplifier), level in levels.items():
+        assert measured(ds, detector, amplifier, 0)[0] == level
