@@ -110,6 +110,10 @@ class ImageFile(Protocol):
         """What the file was when its headers were read."""
 
 
+_LONGEST_PRIMARY = 1 << 24
+"""Bytes of a primary HDU that has more than a header."""
+
+
 class Words:
     """Reader of the images of one open file; made by `open_words`."""
 
@@ -119,6 +123,7 @@ class Words:
         self._buffers = buffers
         self._taken: list[Bytes] = []
         self._verified: tuple[int, Bytes] | None = None
+        self._primary_fault: str | None = None
 
     def release(self) -> None:
         """Say that the images read so far are done with: their memory is used again."""
@@ -150,7 +155,7 @@ class Words:
         return RawImage(words, place.zero, place.scale, place.blank)
 
     def verify(self, hdu: int) -> str:
-        """Compare an image's bytes with DATASUM, and its header and bytes with CHECKSUM.
+        """Compare an image's bytes with DATASUM, and its header and bytes, and the primary HDU, with CHECKSUM.
 
         Bytes that were verified are not read again when the image is asked for next.
 
@@ -163,12 +168,25 @@ class Words:
         if place.datasum is None and not place.checksum:
             return ""
         try:
+            if self._primary_fault is None:
+                self._primary_fault = self._verify_primary()
+            if self._primary_fault:
+                return self._primary_fault
             header = self._header(place)
             stored = self._data(place, place.length)
         except Unreadable as error:
             return str(error)
         self._verified = hdu, stored
         return verify_sums(stored[: place.length], header, datasum=place.datasum, checksum=place.checksum)
+
+    def _verify_primary(self) -> str:
+        """Compare a primary HDU without an image with its CHECKSUM: its keywords are those of all other HDUs too."""
+        size = self._images[1].header_offset if 0 not in self._images and 1 in self._images else 0
+        stored = self._source.read(0, size if size < _LONGEST_PRIMARY else 0)
+        if not any(stored.startswith(b"CHECKSUM=", at) for at in range(0, len(stored), 80)):
+            return ""
+        wrong = verify_sums(np.frombuffer(stored, np.uint8), b"", datasum=None, checksum=True)
+        return wrong and "the primary HDU: " + wrong
 
     def _take(self, size: int) -> Bytes:
         buffer = self._buffers.take(size)

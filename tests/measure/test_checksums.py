@@ -94,6 +94,13 @@ def test_a_byte_of_the_header_is_seen(summed: Path) -> None:
         assert "CHECKSUM" in words.verify(2)
 
 
+def test_a_byte_of_the_primary_header_is_seen_in_all(summed: Path) -> None:
+    change(summed, 2879, by=1)
+    with open_words(read_headers(summed)) as words:
+        for n in (1, 2):
+            assert words.verify(n) == "the primary HDU: its header and bytes do not add up to CHECKSUM"
+
+
 def test_no_checksum_nothing_wrong(tmp_path: Path) -> None:
     fits.PrimaryHDU(np.ones((4, 4), "i2")).writeto(tmp_path / "a.fits")
     with open_words(read_headers(tmp_path / "a.fits")) as words:
