@@ -23,6 +23,9 @@ Array = npt.NDArray[Any]
 # Bins of a histogram of 32-bit words, and by how many bins rows may be shifted against each other.
 WINDOW = 1 << 20
 
+# Up to this many 32-bit words looking at them one by one is quicker.
+FEW_PIXELS = 1 << 15
+
 # Words looked at to place the window of 32-bit words.
 FEW_WORDS = 1 << 10
 
@@ -120,7 +123,7 @@ def count_levels(part: Part) -> tuple[Levels, int] | None:
     shifts = _shifts(part)
     if words.dtype.kind not in "iu" or words.dtype.itemsize > 4 or part.bias is not None or shifts is None:
         return None
-    if words.size == 0 or words.size >= 1 << 31:
+    if words.size <= (FEW_PIXELS if words.dtype.itemsize == 4 else 0) or words.size >= 1 << 31:
         return None
     raw = words_of(words)
     scale = _SCALES[f"{chr(raw.kind)}{2 if raw.short.size else 4}"]
@@ -339,9 +342,12 @@ def _count_outside(chosen: Array) -> int:
 @compiled()
 def _widen(extremes: Array, chosen: Array) -> None:
     """Widen the run of bins from the lowest to the highest by those chosen, 0 left out."""
-    lowest, highest = extremes[0], extremes[1]
+    highest, lowest = extremes[1], np.uint32(extremes[0] - 1)
     for i in range(chosen.size):
         highest = chosen[i] if chosen[i] > highest else highest
+    # One less and without sign, bin 0 is above all others.
+    less = chosen.view(np.uint32)
     for i in range(chosen.size):
-        lowest = chosen[i] if (chosen[i] > 0) & (chosen[i] < lowest) else lowest
-    extremes[0], extremes[1] = lowest, highest
+        one_less = np.uint32(less[i] - np.uint32(1))
+        lowest = one_less if one_less < lowest else lowest
+    extremes[0], extremes[1] = lowest + 1, highest

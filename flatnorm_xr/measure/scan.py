@@ -202,7 +202,9 @@ def _accumulate(
         _flag_outside(block, cores[k, 0], cores[k, 1], flags, k == 0)
         for j in range(brackets.shape[1]):
             _count_below(block, brackets[k, j], gathers[k, j], flags, below[k, j])
-    return int(_keep(block, flags[: block.size], kept, number, brackets.shape[1] == 0))
+    if brackets.shape[1] == 0:
+        return int(_keep_few(block, flags, kept, number))
+    return int(_keep(block, flags, kept, number))
 
 
 @compiled()
@@ -346,22 +348,24 @@ def _count_below(values: Array, bracket: Array, gathers: int, flags: Array, belo
 
 
 @compiled()
-def _keep(values: Array, flags: Array, kept: Array, number: int, few: bool) -> int:
-    """Append flagged pixels to ``kept``, which is one longer than what may come; ``few`` of them are quickly found."""
-    start = 0
-    if few:
-        eights = flags[: flags.size // 8 * 8].view(np.uint64)
-        start = 8 * eights.size
-        for j in range(eights.size):
-            if eights[j]:
-                for i in range(8 * j, 8 * j + 8):
-                    kept[number] = values[i]
-                    number += flags[i]
-    for i in range(start, values.size):
+def _keep(values: Array, flags: Array, kept: Array, number: int) -> int:
+    """Append flagged pixels to ``kept``, which is one longer than what may come."""
+    for i in range(values.size):
         # Written always and counted only when flagged: no branch to mispredict.
         kept[number] = values[i]
         number += flags[i]
     return number
+
+
+@compiled()
+def _keep_few(values: Array, flags: Array, kept: Array, number: int) -> int:
+    """Append flagged pixels to ``kept``, where there is none among most eight pixels."""
+    eights = flags[: values.size // 8 * 8].view(np.uint64)
+    for j in range(eights.size):
+        if eights[j]:
+            number = _keep(values[8 * j : 8 * j + 8], flags[8 * j : 8 * j + 8], kept, number)
+    rest = slice(8 * eights.size, values.size)
+    return int(_keep(values[rest], flags[rest], kept, number))
 
 
 @compiled()
