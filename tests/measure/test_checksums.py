@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flatnorm_xr.camera.headers import read_headers
@@ -26,6 +26,7 @@ def slow_sum(data: bytes) -> int:
     return total
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=100))
 def test_the_sum_is_that_of_big_endian_words(data: bytes) -> None:
     assert ones_complement_sum(np.frombuffer(data, "u1")) == slow_sum(data)
