@@ -6,34 +6,26 @@ import datetime
 import json
 import numbers
 import os
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import xarray as xr
 
 from flatnorm_xr.camera.files import Paths, find_files
-from flatnorm_xr.camera.geometry import FileDescription
 from flatnorm_xr.camera.profiles import Profile, load_profile
 from flatnorm_xr.errors import FlatnormError, ReadError, offenders, warn
 from flatnorm_xr.flags import Flag
 from flatnorm_xr.measure.assemble import FileLevels, assemble
-from flatnorm_xr.measure.file_levels import Reduction, bad_in_file, measure_file, unreadable_file
+from flatnorm_xr.measure.file_levels import Reduction
 from flatnorm_xr.measure.masks import load_masking
 from flatnorm_xr.measure.reference import load_reference
 from flatnorm_xr.measure.resume import check_same_way, levels_by_file, unchanged
+from flatnorm_xr.measure.schedule import Work, bad_anywhere, measure_all
 from flatnorm_xr.measure.survey import survey
-from flatnorm_xr.measure.workers import Client, check_client, default_threads, each_done
-from flatnorm_xr.progress import counted
-
-if TYPE_CHECKING:
-    from flatnorm_xr.measure.common_mask import CommonMask
+from flatnorm_xr.measure.workers import Client, check_client, default_threads
 
 __all__ = ["measure"]
-
-_BETWEEN_PARTIALS = 60.0
-"""Seconds between one call of ``partial`` and the next."""
 
 _CONFIGURATION = ("statistic", "clip", "iterations", "saturation", "edge_strips")
 
@@ -203,16 +195,16 @@ def measure(
     if resume is not None:
         check_same_way(resume, configuration)
 
-    how = {"client": client, "threads": default_threads() if threads is None else int(threads)}
+    work = Work(client, default_threads() if threads is None else int(threads), progress)
     if common_mask:
-        reduction = replace(reduction, common=_bad_anywhere(files, reduction, how, progress))
+        reduction = replace(reduction, common=bad_anywhere(files, setting=reduction, work=work))
 
     def together(measured: Sequence[FileLevels]) -> xr.Dataset:
         levels = [*before, *measured]
         return assemble(levels, attrs=_attributes(levels, configuration), edges=edge_strips > 0)
 
-    levels = _measure_all(
-        files, reduction, how, None if partial is None else lambda some: partial(together(some)), progress
+    levels = measure_all(
+        files, setting=reduction, work=work, partial=None if partial is None else lambda some: partial(together(some))
     )
     _report_holes(levels, strict)
     ds = together(levels)
@@ -231,45 +223,6 @@ def _kept(earlier: Mapping[str, FileLevels], paths: Sequence[str]) -> list[FileL
         elif unchanged(one):
             kept.append(replace(one, file=replace(one.file, path=again)))
     return kept
-
-
-def _bad_anywhere(
-    files: Sequence[FileDescription], reduction: Reduction, how: Mapping[str, Any], progress: bool
-) -> dict[int | str, CommonMask]:
-    """Find what is bad in at least one exposure of each detector."""
-    from flatnorm_xr.measure.common_mask import add_masks
-
-    found: dict[int | str, CommonMask] = {}
-    with counted(files, "mask", wanted=progress, keep=False) as each:
-        results = each_done(bad_in_file, files, setting=reduction, lost=lambda file, reason: [], **how)
-        for _, (_, masks) in zip(each, results, strict=True):
-            found = add_masks(masks, to=found)
-    return found
-
-
-def _measure_all(
-    files: Sequence[FileDescription],
-    reduction: Reduction,
-    how: Mapping[str, Any],
-    partial: Callable[[Sequence[FileLevels]], object] | None,
-    progress: bool,
-) -> list[FileLevels]:
-    """Levels of all files, in their order, whichever is done first."""
-    done: dict[int, FileLevels] = {}
-    last = time.monotonic()
-    try:
-        with counted(files, "measure", wanted=progress) as each:
-            results = each_done(measure_file, files, setting=reduction, lost=unreadable_file, **how)
-            for _, (number, levels) in zip(each, results, strict=True):
-                done[number] = levels
-                if partial is not None and time.monotonic() - last > _BETWEEN_PARTIALS and len(done) < len(files):
-                    partial([done[i] for i in sorted(done)])
-                    last = time.monotonic()
-    except BaseException:
-        if partial is not None and done:
-            partial([done[i] for i in sorted(done)])
-        raise
-    return [done[i] for i in sorted(done)]
 
 
 def _check(

@@ -16,7 +16,7 @@ import flatnorm_xr as fx
 from flatnorm_xr import FlatnormError
 from flatnorm_xr.errors import CameraError
 from flatnorm_xr.flags import Flag
-from flatnorm_xr.measure import file_levels, levels
+from flatnorm_xr.measure import file_levels, schedule
 from flatnorm_xr.measure.levels import measure
 from flatnorm_xr.simulate.night import simulate_night
 
@@ -33,7 +33,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         seen.append(os.path.basename(file.path))
         return before(file, setting=setting)
 
-    monkeypatch.setattr(levels, "measure_file", noted)
+    monkeypatch.setattr(schedule, "measure_file", noted)
     return seen
 
 
@@ -145,21 +145,21 @@ def test_a_moved_file_is_found_twice(tmp_path: Path) -> None:
 def test_parts_are_handed_out_on_the_way_and_when_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files = night(tmp_path / "night")
     expected = measured(files)
-    before = levels.measure_file
+    before = schedule.measure_file
 
     def interrupted(file: Any, *, setting: Any) -> Any:
         if file.path == files[2]:
             raise KeyboardInterrupt
         return before(file, setting=setting)
 
-    monkeypatch.setattr(levels, "measure_file", interrupted)
+    monkeypatch.setattr(schedule, "measure_file", interrupted)
     parts: list[xr.Dataset] = []
     with pytest.raises(KeyboardInterrupt):
         measured(files, partial=parts.append)
     assert [part.sizes["exposure"] for part in parts] == [2]
-    monkeypatch.setattr(levels, "measure_file", before)
+    monkeypatch.setattr(schedule, "measure_file", before)
     assert_same(measured(files, resume=parts[-1]), expected)
-    monkeypatch.setattr(levels, "_BETWEEN_PARTIALS", 0.0)
+    monkeypatch.setattr(schedule, "_BETWEEN_PARTIALS", 0.0)
     parts.clear()
     measured(files, partial=parts.append)
     assert [part.sizes["exposure"] for part in parts] == [1, 2, 3]

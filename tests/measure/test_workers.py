@@ -7,6 +7,7 @@ import signal
 import threading
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import distributed
@@ -16,7 +17,7 @@ import xarray as xr
 
 from flatnorm_xr import FlatnormError, FlatnormWarning
 from flatnorm_xr.measure import cluster as clusters
-from flatnorm_xr.measure import levels
+from flatnorm_xr.measure import schedule
 from flatnorm_xr.measure.cluster import cluster_client
 from flatnorm_xr.measure.levels import measure
 from flatnorm_xr.measure.workers import each_done
@@ -36,7 +37,7 @@ def serial(files: str) -> xr.Dataset:
     return measured(files, threads=1)
 
 
-def measured(files: str, **how: Any) -> xr.Dataset:
+def measured(files: str | list[str], **how: Any) -> xr.Dataset:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=FlatnormWarning)
         return measure(files, progress=False, **how).drop_attrs(deep=False)
@@ -53,6 +54,13 @@ def test_threads_change_nothing(files: str, serial: xr.Dataset, threads: int | N
     assert measured(files, threads=threads).identical(serial)
 
 
+@pytest.mark.parametrize("camera", ["decam", "lsstcam", "hsc"])
+def test_one_exposure_is_shared_between_threads(tmp_path: Path, camera: str) -> None:
+    simulate_night(tmp_path, camera=camera, n_detectors=5, n_exposures=2, faults=False, seed=3)
+    files = [str(path) for path in sorted(tmp_path.glob("*.fits")) if not path.name.endswith("2.fits")]
+    assert measured(files, threads=7).identical(measured(files, threads=1))
+
+
 def test_a_cluster_changes_nothing(files: str, serial: xr.Dataset, cluster: Any) -> None:
     with distributed.Client(cluster) as client:
         assert measured(files, client=client).identical(serial)
@@ -62,7 +70,7 @@ def test_a_cluster_changes_nothing(files: str, serial: xr.Dataset, cluster: Any)
 def test_a_worker_killed_in_the_middle_changes_nothing(
     files: str, serial: xr.Dataset, cluster: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(levels, "_BETWEEN_PARTIALS", 0.0)
+    monkeypatch.setattr(schedule, "_BETWEEN_PARTIALS", 0.0)
     killed = []
 
     def kill_one(so_far: xr.Dataset) -> None:
