@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from flatnorm_xr.cli.console import netcdf_name, refuse_existing, say, show_description
+from flatnorm_xr.cli.console import complain, netcdf_name, refuse_existing, say, show_description
 from flatnorm_xr.cli.measuring import Measuring, with_measuring
 from flatnorm_xr.cli.options import AsJson, Camera, Files, Overwrite, output_option
 from flatnorm_xr.errors import FlatnormError
@@ -52,14 +52,19 @@ def command(
     goes_on = resume is not None and netcdf_name(path) == netcdf_name(resume)
     refuse_existing([netcdf_name(path)], overwrite=overwrite or goes_on, inputs=files)
     before = open_netcdf(resume) if resume is not None and resume.exists() else None
-    with measuring.keywords() as keywords:
-        ds = measure(
-            files,
-            camera=camera,
-            resume=before,
-            partial=None if resume is None else lambda some: save(some, resume, overwrite=True),
-            **keywords,
-        )
+    try:
+        with measuring.keywords() as keywords:
+            ds = measure(
+                files,
+                camera=camera,
+                resume=before,
+                partial=None if resume is None else lambda some: save(some, resume, overwrite=True),
+                **keywords,
+            )
+    except KeyboardInterrupt:
+        if resume is not None and resume.exists():
+            complain(f"what has been measured is in {resume}: the same command goes on from there")
+        raise
     save(ds, path, overwrite=overwrite or goes_on)
     show_description(ds, as_json=as_json, next_step=f"flatnorm solve {path} -o run.nc")
     if not as_json:
