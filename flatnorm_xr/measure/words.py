@@ -125,6 +125,11 @@ class Words:
         self._verified: tuple[int, Bytes] | None = None
         self._primary_fault: str | None = None
 
+    @property
+    def hdus(self) -> tuple[int, ...]:
+        """Numbers of the HDUs that hold an image, in the file's order."""
+        return tuple(sorted(self._images))
+
     def release(self) -> None:
         """Say that the images read so far are done with: their memory is used again."""
         self._verified = None
