@@ -9,10 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 from astropy.io import fits
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from flatnorm_xr.camera.geometry import FileDescription, describe
 from flatnorm_xr.camera.headers import FileHeaders
 from flatnorm_xr.camera.profiles import FALLBACKS, load_profile, packaged_profiles, recognise, why_recognised
+from flatnorm_xr.camera.remarks import remarks_on
+from flatnorm_xr.errors import CameraError, ReadError
 
 Headers = list[fits.Header]
 
@@ -457,3 +461,54 @@ def test_what_a_pipeline_made_is_not_taken_for_raw() -> None:
         headers = CAMERAS[name]()
         headers[0]["PLVER"] = "V4.4"
         assert recognise(FileHeaders.from_headers(headers))[0].name in FALLBACKS
+
+
+SECTIONS = ["[0:0,0:0]", "[0:0,1:9]", "[1:2]", "[9:1,9:1]", "[1:99999999,1:2]"]
+NONSENSE = st.one_of(
+    st.sampled_from([*SECTIONS, "", " ", "1 0", "2 2", "0", "{}"]),
+    st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=20),
+    st.integers(-(2**70), 2**70),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.booleans(),
+)
+STRUCTURE = ("SIMPLE", "XTENSION", "BITPIX", "NAXIS", "NAXIS1", "NAXIS2")
+"""Cards that make an HDU an image; what reads files judges these."""
+
+DAMAGE = st.tuples(st.integers(0, 40), st.integers(0, 40), st.sampled_from(["lose", "replace", "double"]), NONSENSE)
+"""HDU and card (counted round), what happens to it, a value."""
+
+
+def damaged(headers: Headers, changes: list[tuple[int, int, str, Any]]) -> Headers:
+    for hdu, card, what, value in changes:
+        one = headers[hdu % len(headers)]
+        keys = [key for key in one if key not in STRUCTURE]
+        key = keys[card % len(keys)] if keys else "EXTNAME"
+        if what == "lose":
+            one.remove(key, ignore_missing=True)
+        elif what == "double" and " " not in key:
+            one.append((key, value), end=True)
+        else:
+            one[f"HIERARCH {key}" if " " in key else key] = value
+    return headers
+
+
+@settings(max_examples=300, deadline=None)
+@given(name=st.sampled_from(sorted(CAMERAS)), changes=st.lists(DAMAGE, min_size=1, max_size=4))
+def test_cards_that_are_lost_or_nonsense_give_one_clear_line(
+    name: str, changes: list[tuple[int, int, str, Any]]
+) -> None:
+    headers = FileHeaders.from_headers(damaged(CAMERAS[name](), changes), path="night/a.fits")
+    said: list[str] = []
+    for profile in (recognise(headers)[0], load_profile(name)):
+        try:
+            file = describe(headers, profile=profile)
+        except (CameraError, ReadError) as error:
+            said.append(str(error))
+        else:
+            for amplifier in (a for d in file.detectors for a in d.amplifiers):
+                amplifier.data.check_inside(headers.hdus[amplifier.hdu].shape, name="data", where="here")
+        try:
+            said += remarks_on(describe(headers, profile=profile, faults=said), headers)
+        except (CameraError, ReadError) as error:
+            said.append(str(error))
+    assert not any("\n" in line for line in said)
