@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Protocol
 
 from flatnorm_xr.errors import offenders
 
 if TYPE_CHECKING:
-    from flatnorm_xr.camera.geometry import Detector
+    from flatnorm_xr.camera.geometry import Amplifier, Detector
     from flatnorm_xr.camera.inspect import Inspection
 
-__all__ = ["remarks_between"]
+__all__ = ["of_other_shape", "remarks_between"]
 
 Label = int | str
+
+
+class Described(Protocol):
+    """A file whose detectors are known."""
+
+    @property
+    def path(self) -> str:
+        """The file."""
+
+    @property
+    def detectors(self) -> tuple[Detector, ...]:
+        """What it holds."""
 
 
 def remarks_between(records: Sequence[Inspection]) -> dict[str, list[str]]:
@@ -38,7 +50,7 @@ def remarks_between(records: Sequence[Inspection]) -> dict[str, list[str]]:
         if record.exposure is not None:
             cameras[record.camera].append(record)
     for members in cameras.values():
-        for path, remark in (*_twice(members), *_lacking(members), *_of_other_shape(members), *_out_of_order(members)):
+        for path, remark in (*_twice(members), *_lacking(members), *of_other_shape(members), *_out_of_order(members)):
             found[path].append(remark)
     return found
 
@@ -89,23 +101,37 @@ def _lacking(records: Sequence[Inspection]) -> Iterator[tuple[str, str]]:
             yield path, f"exposure {label} has no amplifier {offenders(parts)}, and most exposures have"
 
 
-def _of_other_shape(records: Sequence[Inspection]) -> Iterator[tuple[str, str]]:
-    """Images of another size, or cut into other sections, than that detector has in most exposures."""
-    kinds: dict[Label, Counter[tuple[str, str]]] = defaultdict(Counter)
+def of_other_shape(records: Sequence[Described]) -> Iterator[tuple[str, str]]:
+    """Find images of another size, or cut into other sections, than that detector has in most exposures.
+
+    Parameters
+    ----------
+    records : sequence of Inspection or FileDescription
+        Of one camera.
+
+    Yields
+    ------
+    path, remark : str
+    """
+    sizes: dict[Label, Counter[str]] = defaultdict(Counter)
+    sections: dict[tuple[Label, str], Counter[str]] = defaultdict(Counter)
     for record in records:
         for detector in record.detectors:
-            kinds[detector.id][_size(detector), _sections(detector)] += 1
-    usual = {label: counts.most_common(1)[0][0] for label, counts in kinds.items()}
+            sizes[detector.id][_size(detector)] += 1
+            for amplifier in detector.amplifiers:
+                sections[detector.id, amplifier.name][_sections(amplifier)] += 1
+    usual = {label: counts.most_common(1)[0][0] for label, counts in sizes.items()}
+    usual_sections = {label: counts.most_common(1)[0][0] for label, counts in sections.items()}
     for record in records:
-        sizes: Mapping[tuple[str, str], list[Label]] = defaultdict(list)
+        resized: dict[tuple[str, str], list[Label]] = defaultdict(list)
         cut: list[Label] = []
         for detector in record.detectors:
-            size, sections = usual[detector.id]
-            if _size(detector) != size:
-                sizes[_size(detector), size].append(detector.id)
-            elif _sections(detector) != sections:
+            size = _size(detector)
+            if size != usual[detector.id]:
+                resized[size, usual[detector.id]].append(detector.id)
+            elif any(_sections(a) != usual_sections[detector.id, a.name] for a in detector.amplifiers):
                 cut.append(detector.id)
-        for (one, other), detectors in sizes.items():
+        for (one, other), detectors in resized.items():
             yield record.path, f"the image is {one}, in most exposures {other} (detector {offenders(detectors)})"
         if cut:
             yield record.path, f"the sections are others than in most exposures (detector {offenders(cut)})"
@@ -116,8 +142,8 @@ def _size(detector: Detector) -> str:
     return ", ".join(counted)
 
 
-def _sections(detector: Detector) -> str:
-    return ", ".join(f"{a.name} {a.data} {a.overscan}" for a in sorted(detector.amplifiers, key=lambda a: a.name))
+def _sections(amplifier: Amplifier) -> str:
+    return f"{amplifier.data} {amplifier.overscan}"
 
 
 def _out_of_order(records: Sequence[Inspection]) -> Iterator[tuple[str, str]]:

@@ -9,6 +9,7 @@ from typing import Any
 from flatnorm_xr.camera.geometry import FileDescription, describe
 from flatnorm_xr.camera.headers import FileHeaders
 from flatnorm_xr.camera.inspect import missing, take
+from flatnorm_xr.camera.night_remarks import of_other_shape
 from flatnorm_xr.camera.profiles import UNRECOGNISED, Profile
 from flatnorm_xr.errors import CameraError, ReadError, offenders, warn
 from flatnorm_xr.progress import counted
@@ -58,12 +59,14 @@ def survey(
     Warns
     -----
     FlatnormWarning
-        Files that cannot be read, or that no profile recognises; absent overscan, time or position.
+        Files that cannot be read, or that no profile recognises; absent overscan, time or position; images of another
+        size or with other sections than most exposures have.
     """
     files = _describe_all(paths, given, strict, progress) if paths else []
     _check_exposures([*before, *files])
     _check_duplicates([*before, *files])
     _warn_of_absences(files)
+    _warn_of_other_shapes(files)
     return files
 
 
@@ -162,3 +165,12 @@ def _warn_of_absences(files: Sequence[FileDescription]) -> None:
             lacking.setdefault(kind, {})[what] = None
     for kind, whats in lacking.items():
         warn(f"measure: {_ABSENCES[kind].format(offenders(whats))}")
+
+
+def _warn_of_other_shapes(files: Sequence[FileDescription]) -> None:
+    """Say when a camera was read out in another way during the night; levels of binned pixels do not compare."""
+    odd: dict[str, list[str]] = {}
+    for path, remark in of_other_shape(files):
+        odd.setdefault(remark, []).append(path)
+    for remark, paths in odd.items():
+        warn(f"measure: {remark} in {offenders(paths)}; measure exposures of each readout mode apart")

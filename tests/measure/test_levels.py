@@ -450,6 +450,25 @@ def test_absences_are_one_warning_a_kind(tmp_path: Path) -> None:
     assert "x" not in ds.coords
 
 
+def test_images_that_change_their_shape_during_the_night_are_named(tmp_path: Path, says: Any) -> None:
+    def longer(hdus: Any) -> None:
+        hdus[1].data = np.vstack([hdus[1].data, hdus[1].data])
+
+    def cut(hdus: Any) -> None:
+        hdus[2].header["DATASECA"] = "[13:21,1:10]"
+
+    for number in (1, 2, 3):
+        decam(tmp_path / f"{number}.fits", number)
+    decam(tmp_path / "4.fits", 4, change=longer)
+    decam(tmp_path / "5.fits", 5, change=cut)
+    with says(
+        r"the image is 24 x 20, in most exposures 24 x 10 \(detector 1\) in .*4\.fits",
+        r"the sections are others than in most exposures \(detector 2\) in .*5\.fits; measure .* apart",
+    ):
+        ds = measure(str(tmp_path / "*.fits"))
+    assert (ds.quality == 0).all()
+
+
 def test_a_profile_that_does_not_fit_is_an_error(tmp_path: Path) -> None:
     path = decam(tmp_path / "a.fits", 1)
     with pytest.raises(CameraError, match="profile megaprime wants"):
