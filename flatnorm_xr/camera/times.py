@@ -26,6 +26,13 @@ _YEARS = range(1678, 2262)
 _OLD_DATE = re.compile(r"(\d\d)/(\d\d)/(\d\d)(?=T)")
 
 
+_TIME = re.compile(
+    r"(?P<time>(?P<year>\d{4})-\d\d-\d\dT\d\d(:\d\d(:\d\d(\.\d+)?)?)?)"
+    r"((?P<sign>[+-])(?P<hours>\d\d):?(?P<minutes>\d\d))?"
+)
+"""ISO date and time; FITS knows no offset from UTC, and some write one all the same."""
+
+
 def parse_time(value: object) -> np.datetime64 | None:
     """Read a time as headers write it.
 
@@ -60,11 +67,15 @@ def parse_time(value: object) -> np.datetime64 | None:
     if "T" not in text:
         return None
     text = _OLD_DATE.sub(r"19\3-\2-\1", text)
-    year = re.match(r"\d{4}(?=-)", text)
-    if year is None or int(year.group()) not in _YEARS:
+    text = re.sub(r"T(\d):", r"T0\1:", text)
+    found = _TIME.fullmatch(text)
+    if found is None or int(found["year"]) not in _YEARS:
         return None
+    east = 0
+    if found["sign"]:
+        east = int(found["sign"] + "1") * (60 * int(found["hours"]) + int(found["minutes"]))
     try:
-        return np.datetime64(text, "ns")
+        return np.datetime64(found["time"], "ns") - np.timedelta64(east, "m")
     except ValueError:
         return None
 

@@ -12,6 +12,10 @@ from flatnorm_xr.camera.times import known_scale, night_of, parse_time, to_utc
         ("2017-07-12T18:32:31.951Z", "2017-07-12T18:32:31.951"),
         ("2017-07-12 18:32:31", "2017-07-12T18:32:31"),
         ("04/07/98T01:02:03", "1998-07-04T01:02:03"),
+        ("2017-07-12T18:32:31.5+02:00", "2017-07-12T16:32:31.5"),
+        ("2017-07-12T18:32-0730", "2017-07-13T02:02"),
+        ("2017-07-12T18", "2017-07-12T18:00"),
+        ("2017-07-12 8:32:31.5", "2017-07-12T08:32:31.5"),
         (51544, "2000-01-01T00:00"),
     ],
 )
@@ -19,7 +23,22 @@ def test_times(value: object, time: str) -> None:
     assert parse_time(value) == np.datetime64(time)
 
 
-@pytest.mark.parametrize("value", ["2008-11-01", "yesterdayTnoon", None, True, 0.0, float("nan"), -1.0, 2456536.2])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "2008-11-01",
+        "yesterdayTnoon",
+        "2017-07-12T18:32 CLT",
+        "2017-07-12T18:32:31+9",
+        "2017-02-30T01:00",
+        None,
+        True,
+        0.0,
+        float("nan"),
+        -1.0,
+        2456536.2,
+    ],
+)
 def test_no_time(value: object) -> None:
     assert parse_time(value) is None
 
