@@ -30,6 +30,12 @@ class TileTable:
         Rows and columns of a tile.
     block, bytes : int
         Pixels of a Rice block, bytes of a Rice pixel.
+    dither : str
+        ZQUANTIZ: how floats were rounded to integers.
+    seed : int
+        ZDITHER0: where the dithering begins.
+    blank : int or None
+        ZBLANK, else BLANK: the integer that means "no value", of floats that were rounded too.
     """
 
     row_length: int
@@ -39,6 +45,9 @@ class TileTable:
     shape: tuple[int, int]
     block: int = 32
     bytes: int = 4
+    dither: str = "NO_DITHER"
+    seed: int = 0
+    blank: int | None = None
 
 
 @dataclass(frozen=True)
@@ -228,7 +237,9 @@ def _tiles(cards: Any, shape: tuple[int, int]) -> TileTable:
         msg = f"BLOCKSIZE is {block!r}, BYTEPIX is {size!r}"
         raise CardError(msg)
     heap = _whole(cards, "THEAP", row_length * rows)
-    return TileTable(row_length, rows, heap, columns, tile, block, size)
+    dither = str(cards.get("ZQUANTIZ") or "NO_DITHER").strip()
+    seed = _whole(cards, "ZDITHER0", 0)
+    return TileTable(row_length, rows, heap, columns, tile, block, size, dither, seed, _blank(cards, True))
 
 
 _FIELD = {"L": 1, "X": 1, "B": 1, "A": 1, "I": 2, "J": 4, "E": 4, "K": 8, "D": 8, "C": 8, "M": 16, "P": 8, "Q": 16}

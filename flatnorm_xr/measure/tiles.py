@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from flatnorm_xr.camera.file_bytes import Unreadable, one_line
 from flatnorm_xr.camera.image_place import ImagePlace, TileTable
+from flatnorm_xr.measure.quantised import DITHERS, restore_floats
 
 __all__ = ["decompress"]
 
@@ -21,7 +22,15 @@ Bytes = npt.NDArray[np.uint8]
 
 _CARD, _BLOCK = 80, 2880
 
-_RICE_TYPES = {8: np.uint8, 16: np.int16, 32: np.int32}
+_TYPES = {8: np.uint8, 16: np.int16, 32: np.int32, 64: np.int64, -32: np.float32, -64: np.float64}
+
+_RICE, _GZIP = ("RICE_1", "RICE_ONE"), ("GZIP_1", "GZIP_2")
+
+_SIZES = {"B": 1, "I": 2, "J": 4, "E": 4, "D": 8}
+"""Bytes of what descriptors count."""
+
+_NO_BLANK = 1 << 40
+"""No 32-bit integer."""
 
 _MOST_PIXELS = 5000
 """Pixels that a stored byte can stand for in an image of a gigabyte or more, lest a card that lies takes all memory."""
@@ -39,7 +48,7 @@ def decompress(
 ) -> Array:
     """Decompress one image.
 
-    Rice compression of integers is undone here, everything else by astropy.
+    Rice and gzip are undone here, everything else by astropy.
 
     Parameters
     ----------
@@ -76,8 +85,8 @@ def decompress(
     if size > 1 << 30 and size > _MOST_PIXELS * place.length:
         msg = f"{columns} x {rows} pixels cannot be in {place.length} bytes"
         raise Unreadable(msg)
-    if _is_rice(place, table):
-        return _rice(place, table, stored, empty(size))
+    if _is_ours(place, table):
+        return _undo(place, table, stored, empty)
     image = _by_astropy(stored[: place.length], header())
     if image.shape != place.shape or image.dtype.itemsize * 8 != abs(place.bitpix):
         msg = f"decompressed it is {image.shape[::-1]} of {image.dtype}"
@@ -85,14 +94,26 @@ def decompress(
     return image
 
 
-def _is_rice(place: ImagePlace, table: TileTable) -> bool:
-    return (
-        place.compression in ("RICE_1", "RICE_ONE")
-        and place.bitpix in _RICE_TYPES
-        and table.bytes * 8 == place.bitpix
-        and _kind(table, "COMPRESSED_DATA") == "B"
-        and not {"ZBLANK", "ZSCALE", "ZZERO"} & set(table.columns)
-    )
+def _is_ours(place: ImagePlace, table: TileTable) -> bool:
+    """Whether this is Rice or gzip in one of the usual forms."""
+    if _kind(table, "COMPRESSED_DATA") != "B":
+        return False
+    rounded = _is_rounded(place, table)
+    extra = {"ZBLANK", "ZSCALE", "ZZERO"} & set(table.columns)
+    if rounded:
+        forms = {"ZSCALE": "D", "ZZERO": "D", "ZBLANK": "J"}
+        if table.dither not in DITHERS or any(table.columns[name][0].lstrip("1") != forms[name] for name in extra):
+            return False
+    elif extra or (place.bitpix < 0 and table.blank is not None):
+        return False
+    if place.compression in _RICE:
+        return rounded or (place.bitpix in (8, 16, 32) and table.bytes * 8 == place.bitpix)
+    return place.compression in _GZIP
+
+
+def _is_rounded(place: ImagePlace, table: TileTable) -> bool:
+    """Whether floats were rounded to integers before compression."""
+    return place.bitpix < 0 and {"ZSCALE", "ZZERO"} <= set(table.columns) and table.bytes == 4
 
 
 def _kind(table: TileTable, column: str) -> str:
@@ -101,19 +122,92 @@ def _kind(table: TileTable, column: str) -> str:
     return form[1:2] if form[:1] in ("P", "Q") else ""
 
 
-def _rice(place: ImagePlace, table: TileTable, stored: Bytes, buffer: Bytes) -> Array:
-    from flatnorm_xr.measure.rice import rice_tiles
-
-    image = buffer.view(_RICE_TYPES[place.bitpix]).reshape(place.shape)
+def _undo(place: ImagePlace, table: TileTable, stored: Bytes, empty: Callable[[int], Bytes]) -> Array:
+    rows, columns = place.shape
+    size = rows * columns * abs(place.bitpix) // 8
+    image = empty(size)[:size].view(_TYPES[place.bitpix]).reshape(place.shape)
+    rounded = _is_rounded(place, table)
+    codes = image
+    if rounded:
+        memory = image.view(np.uint8) if place.bitpix == -32 else empty(4 * rows * columns)[: 4 * rows * columns]
+        codes = memory.reshape(-1).view(np.int32).reshape(place.shape)
     tiles = _find_tiles(place, table, "COMPRESSED_DATA", stored)
-    bad = rice_tiles(stored, tiles.starts, tiles.lengths, image, tile=table.shape, block=table.block)
-    if bad >= 0:
-        msg = f"tile {bad + 1} of {table.rows} is damaged"
-        raise Unreadable(msg)
+    if place.compression in _RICE:
+        from flatnorm_xr.measure.rice import rice_tiles
+
+        bad = rice_tiles(stored, tiles.starts, tiles.lengths, codes, tile=table.shape, block=table.block)
+        if bad >= 0:
+            raise _damaged(bad, table)
+    else:
+        _gunzip_tiles(place, table, tiles, stored, codes)
+    if rounded:
+        scales, zeros = (_numbers(table, name, ">f8", stored) for name in ("ZSCALE", "ZZERO"))
+        blank = _NO_BLANK if table.blank is None else table.blank
+        in_table = "ZBLANK" in table.columns
+        blanks = _numbers(table, "ZBLANK", ">i4", stored) if in_table else np.full(table.rows, blank)
+        restore_floats(
+            codes,
+            image,
+            tile=table.shape,
+            scales=scales,
+            zeros=zeros,
+            blanks=blanks.astype(np.int64),
+            dither=table.dither,
+            seed=table.seed,
+        )
     lacking = np.flatnonzero(tiles.lengths == 0)
     if lacking.size:
         _fill_otherwise(place, table, stored, image, lacking)
     return image
+
+
+def _damaged(tile: int, table: TileTable, what: str = "damaged") -> Unreadable:
+    return Unreadable(f"tile {tile + 1} of {table.rows} is {what}")
+
+
+def _part(image: Array, table: TileTable, tile: int) -> Array:
+    """Place of a tile in the image."""
+    across = -(-image.shape[1] // table.shape[1])
+    top, left = tile // across * table.shape[0], tile % across * table.shape[1]
+    return image[top : top + table.shape[0], left : left + table.shape[1]]
+
+
+def _numbers(table: TileTable, column: str, dtype: str, stored: Bytes) -> Array:
+    """Values of a column of the table, native."""
+    offset = table.columns[column][1]
+    cells = stored[: table.rows * table.row_length].reshape(table.rows, table.row_length)
+    found = np.ascontiguousarray(cells[:, offset : offset + np.dtype(dtype).itemsize]).view(dtype)[:, 0]
+    return found.astype(found.dtype.newbyteorder("="))
+
+
+def _gunzip_tiles(place: ImagePlace, table: TileTable, tiles: _Tiles, stored: Bytes, image: Array) -> None:
+    """Undo gzip; GZIP_2 has the first bytes of all pixels first, then the second ones, and so on."""
+    for n in np.flatnonzero(tiles.lengths).tolist():
+        part = _part(image, table, n)
+        content = _gunzip(stored[tiles.starts[n] : tiles.starts[n] + tiles.lengths[n]], 8 * part.size)
+        size = len(content) // part.size
+        # Integers may have been written wider or narrower than they are; floats not.
+        if len(content) != size * part.size or size not in ((1, 2, 4, 8) if image.dtype.kind in "iu" else (4, 8)):
+            raise _damaged(n, table)
+        if image.dtype.kind == "f" and size != image.dtype.itemsize:
+            raise _damaged(n, table)
+        if place.compression == "GZIP_2":
+            content = np.frombuffer(content, np.uint8).reshape(size, part.size).T.tobytes()
+        kind = "f" if image.dtype.kind == "f" else "u" if size == 1 else "i"
+        found = np.frombuffer(content, f">{kind}{size}").reshape(part.shape)
+        part[...] = found
+        if size > image.dtype.itemsize and not np.array_equal(part, found):
+            raise _damaged(n, table)
+
+
+def _gunzip(data: Bytes, most: int) -> bytes:
+    """Unpack a gzip stream; nothing if it is damaged, cut off, or holds more than ``most`` bytes."""
+    unpack = zlib.decompressobj(zlib.MAX_WBITS | 32)
+    try:
+        content = unpack.decompress(data.data, most + 1)
+    except zlib.error:
+        return b""
+    return content if unpack.eof else b""
 
 
 def _find_tiles(place: ImagePlace, table: TileTable, column: str, stored: Bytes) -> _Tiles:
@@ -122,7 +216,7 @@ def _find_tiles(place: ImagePlace, table: TileTable, column: str, stored: Bytes)
     width, kind = (8, ">u4") if form.lstrip("1")[:1] == "P" else (16, ">u8")
     cells = stored[: table.rows * table.row_length].reshape(table.rows, table.row_length)
     counts, places = np.ascontiguousarray(cells[:, offset : offset + width]).view(kind).T
-    size = {"B": 1, "I": 2, "J": 4}[_kind(table, column)]
+    size = _SIZES[_kind(table, column)]
     room = place.length - table.heap
     outside = (counts > max(room, 0) // size) | (places > max(room, 0))
     if not outside.any():
@@ -139,22 +233,17 @@ def _fill_otherwise(place: ImagePlace, table: TileTable, stored: Bytes, image: A
     others = [
         (name, _find_tiles(place, table, name, stored))
         for name in ("GZIP_COMPRESSED_DATA", "UNCOMPRESSED_DATA")
-        if _kind(table, name) in ("B", "I", "J")
+        if _kind(table, name) in _SIZES
     ]
-    across = -(-image.shape[1] // table.shape[1])
     for n in lacking.tolist():
-        top, left = n // across * table.shape[0], n % across * table.shape[1]
-        part = image[top : top + table.shape[0], left : left + table.shape[1]]
+        part = _part(image, table, n)
         name, tiles = next(((name, tiles) for name, tiles in others if tiles.lengths[n]), (None, None))
-        content = b"" if tiles is None else bytes(stored[tiles.starts[n] : tiles.starts[n] + tiles.lengths[n]])
-        if name == "GZIP_COMPRESSED_DATA":
-            try:
-                content = zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(content, part.nbytes + 1)
-            except zlib.error:
-                content = b""
+        content = b""
+        if tiles is not None:
+            there = stored[tiles.starts[n] : tiles.starts[n] + tiles.lengths[n]]
+            content = _gunzip(there, part.nbytes) if name == "GZIP_COMPRESSED_DATA" else there.tobytes()
         if len(content) != part.nbytes:
-            msg = f"tile {n + 1} of {table.rows} is {'damaged' if name else 'missing'}"
-            raise Unreadable(msg)
+            raise _damaged(n, table, "damaged" if name else "missing")
         part[...] = np.frombuffer(content, image.dtype.newbyteorder(">")).reshape(part.shape)
 
 
