@@ -420,6 +420,24 @@ def test_ztf_overscans_lie_in_hdus_of_their_own() -> None:
     assert str(detector.amplifiers[2].trimmed) == "[3073:6144,3081:6160]"
 
 
+@pytest.mark.parametrize(
+    ("name", "gains"),
+    [
+        ("90prime", [1.4, 1.3]),
+        ("decam", [4.1, 3.9]),
+        ("gmos", [1.8, 1.8]),
+        ("kmtnet", [1.4, 1.4]),
+        ("megaprime", [1.57, 1.67]),
+        ("mosaic", [2.7, 2.7]),
+        ("omegacam", [2.5]),
+        ("ztf", [5.8, 5.8]),
+        ("mosaicv1", [2.7, 2.7]),
+    ],
+)
+def test_gains(name: str, gains: list[float]) -> None:
+    assert [a.gain for a in described(name).detectors[0].amplifiers][:2] == pytest.approx(gains)
+
+
 @pytest.mark.parametrize("name", ["hsc", "suprimecam"])
 def test_subaru_overscan_has_the_rows_of_the_data(name: str) -> None:
     (detector,) = described(name).detectors
@@ -454,6 +472,14 @@ def test_rubin(name: str) -> None:
         ("Segment11", 2, "[4:512,1:2000]", "[513:576,1:2000]", "[1018:510,1:2000]"),
     ]
     assert all(math.isnan(a.gain) and a.placeholder_gain for a in file.detectors[0].amplifiers)
+
+
+def test_kmtnet_is_known_by_the_software_that_wrote_it_too() -> None:
+    headers = CAMERAS["kmtnet"]()
+    del headers[0]["TELESCOP"]
+    assert recognise(FileHeaders.from_headers(headers))[0].name == "generic"
+    headers[0]["ICSBUILD"] = "v1.4 2015-01-01"
+    assert recognise(FileHeaders.from_headers(headers))[0].name == "kmtnet"
 
 
 def test_what_a_pipeline_made_is_not_taken_for_raw() -> None:
