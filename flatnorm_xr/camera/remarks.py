@@ -147,8 +147,8 @@ def _lacks_rows(amplifier: Amplifier) -> bool:
         return False
     rows, wanted = amplifier.overscan.slices[0], amplifier.data.slices[0]
     if amplifier.overscan_hdu is not None:
-        return rows.stop - rows.start != wanted.stop - wanted.start
-    return wanted.start < rows.start or wanted.stop > rows.stop
+        return bool(rows.stop - rows.start != wanted.stop - wanted.start)
+    return bool(wanted.start < rows.start or wanted.stop > rows.stop)
 
 
 def _of_clock(file: FileDescription, headers: FileHeaders) -> Iterator[str]:

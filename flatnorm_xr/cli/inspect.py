@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
+import textwrap
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from math import isfinite
@@ -12,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flatnorm_xr.cli.console import say, show_table, show_values, state
+from flatnorm_xr.cli.console import for_the_shell, say, screen_width, show_table, show_values, state
 from flatnorm_xr.cli.options import AsJson, Camera, Files
 from flatnorm_xr.errors import offenders
 
@@ -149,13 +151,23 @@ def _show_remarks(records: Sequence[Inspection]) -> None:
         say(f"  {len(found)} file{'s' if len(found) > 1 else ''} taken for {camera}{title} because {rule}")
     errors = _by_text((record.error, record.path) for record in records if record.error)
     for error, paths in list(errors.items())[:MOST_REMARKS]:
-        say(f"  {typer.style('error', fg='red', bold=True)}: {error}" + _where(paths, error))
+        _say_note("error", "red", for_the_shell(error) + _where(paths, error))
     remarks = _by_text((remark, record.path) for record in records for remark in record.remarks)
     for remark, paths in list(remarks.items())[:MOST_REMARKS]:
-        say(f"  {typer.style('note', fg='yellow')}: {remark}" + _where(paths, remark))
+        _say_note("note", "yellow", remark + _where(paths, remark))
     rest = sum(max(len(texts) - MOST_REMARKS, 0) for texts in (errors, remarks))
     if rest:
         say(f"  and {rest} notes more: flatnorm inspect --json FILES")
+
+
+def _say_note(word: str, colour: str, text: str) -> None:
+    """One line in a log; on a terminal, lines that are set in below the first."""
+    line = f"  {word}: {text}"
+    if sys.stdout.isatty():
+        line = textwrap.fill(
+            line, screen_width(), subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
+        )
+    say(line.replace(word, typer.style(word, fg=colour), 1))
 
 
 def _by_text(found: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
