@@ -40,7 +40,8 @@ def remarks_between(records: Sequence[Inspection]) -> dict[str, list[str]]:
     Returns
     -------
     dict of str to list of str
-        What deserves a look, by path: a detector of an exposure that is there twice; detectors and amplifiers that an
+        What deserves a look, by path: a detector of an exposure that is there twice; files of one exposure that do not
+        agree on filter, kind or exposure time; detectors and amplifiers that an
         exposure lacks and at least half of the others have; an image of another size, or other sections, than most
         exposures have; a time before that of an exposure of a lower number.
     """
@@ -50,8 +51,9 @@ def remarks_between(records: Sequence[Inspection]) -> dict[str, list[str]]:
         if record.exposure is not None:
             cameras[record.camera].append(record)
     for members in cameras.values():
-        for path, remark in (*_twice(members), *_lacking(members), *of_other_shape(members), *_out_of_order(members)):
-            found[path].append(remark)
+        for check in (_twice, _at_odds, _lacking, _of_other_shape, _out_of_order):
+            for path, remark in check(members):
+                found[path].append(remark)
     return found
 
 
@@ -75,6 +77,21 @@ def _twice(records: Sequence[Inspection]) -> Iterator[tuple[str, str]]:
                 doubled[path, paths[0]].append(detector_id)
         for (path, first), detectors in doubled.items():
             yield path, f"exposure {label} of detector {offenders(detectors)} is also in {first}"
+
+
+def _at_odds(records: Sequence[Inspection]) -> Iterator[tuple[str, str]]:
+    for label, members in _by_exposure(records).items():
+        exposures = [record.exposure for record in members if record.exposure is not None]
+        for what, values in {
+            "filters": [exposure.physical_filter for exposure in exposures],
+            "types": [exposure.observation_type for exposure in exposures],
+            "exposure times": [f"{exposure.exposure_time:g} s" for exposure in exposures],
+        }.items():
+            if len(set(values)) > 1:
+                yield (
+                    members[0].path,
+                    f"files of exposure {label} have different {what}: {offenders(dict.fromkeys(values))}",
+                )
 
 
 def _lacking(records: Sequence[Inspection]) -> Iterator[tuple[str, str]]:

@@ -78,6 +78,8 @@ class Section:
         >>> str(Section(2048, 1025, 1, 4096).binned(2, 4))
         '[1024:513,1:1024]'
         """
+        if x == y == 1:
+            return self
         return Section(
             (self.x1 - 1) // x + 1,
             (self.x2 - 1) // x + 1,
@@ -102,8 +104,8 @@ class Section:
         CameraError
             Naming the section, the image's size and the HDU.
         """
-        rows, columns = self.slices
-        if rows.start < 0 or columns.start < 0 or rows.stop > shape[0] or columns.stop > shape[1]:
+        x, y = (self.x1, self.x2), (self.y1, self.y2)
+        if min(x) < 1 or min(y) < 1 or max(y) > shape[0] or max(x) > shape[1]:
             msg = (
                 f"{where}: section {name} {self} lies outside the image of {shape[1]} x {shape[0]} pixels (x, y); "
                 "is the file of another readout mode, binned, or trimmed already? Correct the sections in the camera "
@@ -141,18 +143,20 @@ def parse_section(text: str, *, name: str = "section", where: str = "parse_secti
     >>> parse_section("[0:0,0:0]") is None
     True
     """
-    ends = _ends(text)
-    if ends is None:
+    try:
+        return _read(text)
+    except ValueError as error:
         msg = f"{where}: section {name} is {text!r}; it must be written [x1:x2,y1:y2]"
-        raise CameraError(msg)
-    return Section(*ends) if any(ends) else None
+        raise CameraError(msg) from error
 
 
 @lru_cache(maxsize=4096)
-def _ends(text: str) -> tuple[int, int, int, int] | None:
-    """Four numbers of a section, zeros where there is none; None when it is no section. All CCDs have much the same."""
+def _read(text: str) -> Section | None:
+    """Read a section; all CCDs of a camera have much the same, so that most texts were read before."""
+    if not text.strip():
+        return None
     found = _PATTERN.fullmatch(text.strip())
     if found is None:
-        return None if text.strip() else (0, 0, 0, 0)
-    x1, x2, y1, y2 = map(int, found.groups())
-    return x1, x2, y1, y2
+        raise ValueError(text)
+    ends = tuple(map(int, found.groups()))
+    return Section(*ends) if any(ends) else None

@@ -219,6 +219,18 @@ def test_one_exposure_twice(tmp_path: Path) -> None:
     assert remarks_of(paths) == [f"exposure 1 of detector 25 is also in {paths[0]}"]
 
 
+def test_files_of_one_exposure_that_do_not_agree(tmp_path: Path) -> None:
+    paths = write_night(tmp_path, 2)
+    change(paths[1], hdu=0, EXPNUM=1, FILTER="z DECam SDSS c0004 9260.0 1520.0", EXPTIME=3.0, OBSTYPE="zero")
+    change(paths[0], hdu=0, FILTER="g DECam SDSS c0001 4720.0 1520.0", OBSTYPE="dome flat")
+    change(paths[1], CCDNUM=26)
+    assert remarks_of(paths) == [
+        "files of exposure 1 have different filters: g DECam SDSS, z DECam SDSS",
+        "files of exposure 1 have different types: dome flat, zero",
+        "files of exposure 1 have different exposure times: 2 s, 3 s",
+    ]
+
+
 def test_an_exposure_that_lacks_a_detector_or_an_amplifier(tmp_path: Path) -> None:
     paths = write_night(tmp_path)
     for path in paths[:2]:
