@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from flatnorm_xr.compiled import compiled
-from flatnorm_xr.measure.layout import NO_ROWS, Words, plain, rows_of, turn_words, words_of
+from flatnorm_xr.measure.layout import NO_ROWS, plain, rows_of, turn_words, words_of
 from flatnorm_xr.measure.parts import Part
 
 __all__ = ["Edges", "Scanned", "gather_between", "gather_outside", "scan", "sum_within"]
@@ -71,32 +71,31 @@ def scan(part: Part, sets: list[Edges], kept: Array) -> Scanned:
     Pixels are gathered at the front of ``kept``, which is longer by one at least than there may be; its type, float32
     or float64, must hold the part's values exactly.
     """
-    raw: Words = words_of(part.words)
+    # Integers of 8 bytes become float64 one way or the other.
+    is_long = part.words.dtype.kind in "iu" and part.words.dtype.itemsize == 8
+    raw = words_of(part.words.astype(np.float64) if is_long else part.words)
     rows, columns = part.words.shape
-    offset = np.zeros(1) if part.offset is None else part.offset
     bad = NO_ROWS if part.bad is None else rows_of(part.bad)
-    bias4, bias8, bias_stride = _bias_of(part.bias)
-    blank = math.nan if part.blank is None or raw.kind == FLOAT else float(part.blank)
     sums = np.zeros((len(sets), 3))
     below = np.zeros((len(sets), *sets[0].brackets.shape), np.int64)
-    number, good, saturated = _scan(
-        *raw,
-        rows,
-        columns,
-        plain(np.broadcast_to(offset, rows), np.float64),
-        bad.memory.view(np.uint8),
-        bad.stride,
-        bias4,
-        bias8,
-        bias_stride,
-        np.array([part.zero, part.scale, blank, part.limit, part.gain], np.float64),
+    wanted = (
         np.array([[*edges.core, edges.centre] for edges in sets], kept.dtype),
         np.array([edges.brackets for edges in sets], kept.dtype),
         np.array([edges.gathers for edges in sets], np.uint8),
-        kept,
-        sums,
-        below,
     )
+    place = raw.stride, rows, columns, raw.swap, bad.memory.view(np.uint8), bad.stride
+    if kept.dtype == np.float32:
+        number, good, saturated = _scan_floats(raw.wide, *place, part.limit, *wanted, kept, sums, below)
+    else:
+        offset = np.zeros(1) if part.offset is None else part.offset
+        blank = math.nan if part.blank is None or part.words.dtype.kind == "f" else float(part.blank)
+        corrections = (
+            plain(np.broadcast_to(offset, rows), np.float64),
+            *_bias_of(part.bias),
+            np.array([part.zero, part.scale, blank, part.limit, part.gain], np.float64),
+        )
+        words = raw.short, raw.wide, raw.long, raw.kind
+        number, good, saturated = _scan_words(*words, *place, *corrections, *wanted, kept, sums, below)
     return Scanned(good, saturated, kept[:number], sums, below)
 
 
@@ -113,18 +112,58 @@ def _bias_of(bias: Array | None) -> tuple[Array, Array, int]:
 
 
 @compiled()
-def _scan(
+def _scan_floats(
+    words: Array,
+    stride: int,
+    rows: int,
+    columns: int,
+    swap: bool,
+    bad: Array,
+    bad_stride: int,
+    limit: float,
+    cores: Array,
+    brackets: Array,
+    gathers: Array,
+    kept: Array,
+    sums: Array,
+    below: Array,
+) -> tuple[int, int, int]:
+    """Scan float32 that stay as they are; see `Scanned`. Tell how many pixels are gathered, good and saturated."""
+    values, flags = np.empty(BLOCK, np.float32), np.empty(BLOCK, np.uint8)
+    number, good, saturated, filled = 0, 0, 0, 0
+    for row in range(rows):
+        start = 0
+        while start < columns:
+            # A block takes as many short rows as it can hold.
+            size = min(BLOCK - filled, columns - start)
+            piece = values[filled : filled + size]
+            turn_words(words[row * stride + start : row * stride + start + size], swap, piece.view(np.uint32))
+            saturated += _cut(piece, limit)
+            if bad.size:
+                _leave_out(piece, bad[row * bad_stride + start : row * bad_stride + start + size])
+            start += size
+            filled += size
+            if filled == BLOCK or (row == rows - 1 and start == columns):
+                block = values[:filled]
+                filled = 0
+                good += _finish(block, 1.0)
+                number = _accumulate(block, cores, brackets, gathers, flags, kept, number, sums, below)
+    return number, good, saturated
+
+
+@compiled()
+def _scan_words(
     short: Array,
     wide: Array,
     long: Array,
-    stride: int,
     kind: int,
-    swap: bool,
+    stride: int,
     rows: int,
     columns: int,
-    offset: Array,
+    swap: bool,
     bad: Array,
     bad_stride: int,
+    offset: Array,
     bias4: Array,
     bias8: Array,
     bias_stride: int,
@@ -136,30 +175,26 @@ def _scan(
     sums: Array,
     below: Array,
 ) -> tuple[int, int, int]:
-    """Scan a part; see `Scanned`. Tell how many pixels are gathered, good and saturated."""
-    bits2, bits4, bits8 = np.empty(BLOCK, np.uint16), np.empty(BLOCK, np.uint32), np.empty(BLOCK, np.uint64)
-    values, flags = np.empty(BLOCK, kept.dtype), np.empty(BLOCK, np.uint8)
+    """Scan words of any kind, corrected in float64, as `_scan_floats` does."""
+    bits2, bits4 = np.empty(BLOCK, np.uint16), np.empty(BLOCK, np.uint32)
+    values, flags = np.empty(BLOCK, np.float64), np.empty(BLOCK, np.uint8)
     number, good, saturated, filled = 0, 0, 0, 0
     for row in range(rows):
         start = 0
         while start < columns:
-            # A block takes as many short rows as it can hold.
             size = min(BLOCK - filled, columns - start)
             piece = values[filled : filled + size]
             first = row * stride + start
             if short.size:
                 turn_words(short[first : first + size], swap, bits2)
                 _read_short(bits2[:size], kind, piece)
-            elif wide.size and kept.itemsize == 4:
-                # Only float32 is held in float32.
-                turn_words(wide[first : first + size], swap, piece.view(np.uint32))
             elif wide.size:
                 turn_words(wide[first : first + size], swap, bits4)
                 _read_wide(bits4[:size], kind, piece)
             else:
-                turn_words(long[first : first + size], swap, bits8)
-                _read_long(bits8[:size], kind, piece)
-            saturated += _scale_words(piece, steps)
+                turn_words(long[first : first + size], swap, piece.view(np.uint64))
+            _scale_words(piece, steps)
+            saturated += _cut(piece, steps[3])
             if bad.size:
                 _leave_out(piece, bad[row * bad_stride + start : row * bad_stride + start + size])
             if offset[row] != 0:
@@ -234,25 +269,9 @@ def _read_wide(bits: Array, kind: int, values: Array) -> None:
 
 
 @compiled()
-def _read_long(bits: Array, kind: int, values: Array) -> None:
-    if kind == FLOAT:
-        floats = bits.view(np.float64)
-        for i in range(bits.size):
-            values[i] = floats[i]
-    elif kind == SIGNED:
-        signed = bits.view(np.int64)
-        for i in range(bits.size):
-            values[i] = signed[i]
-    else:
-        for i in range(bits.size):
-            values[i] = bits[i]
-
-
-@compiled()
-def _scale_words(values: Array, steps: Array) -> int:
-    """Turn words into raw values, blank and saturated ones into NaN, and count the saturated ones."""
-    zero, scale, blank, limit = steps[0], steps[1], steps[2], steps[3]
-    saturated = np.int32(0)
+def _scale_words(values: Array, steps: Array) -> None:
+    """Turn words into raw values, and blank ones into NaN."""
+    zero, scale, blank = steps[0], steps[1], steps[2]
     if blank == blank:
         for i in range(values.size):
             values[i] = np.nan if values[i] == blank else values[i]
@@ -262,6 +281,12 @@ def _scale_words(values: Array, steps: Array) -> int:
     if zero != 0:
         for i in range(values.size):
             values[i] = values[i] + zero
+
+
+@compiled()
+def _cut(values: Array, limit: float) -> int:
+    """Turn saturated pixels into NaN, and count them."""
+    saturated = np.int32(0)
     if limit != np.inf:
         for i in range(values.size):
             is_saturated = (values[i] >= limit) & (values[i] < np.inf)
@@ -371,20 +396,23 @@ def _keep_few(values: Array, flags: Array, kept: Array, number: int) -> int:
 @compiled()
 def gather_between(values: Array, low: float, high: float, kept: Array) -> int:
     """Copy what is in [low, high) to the front of ``kept``, which is one longer, and count it."""
-    number = 0
-    for i in range(values.size):
-        kept[number] = values[i]
-        number += (values[i] >= low) & (values[i] < high)
+    flags, number = np.empty(BLOCK, np.uint8), 0
+    for start in range(0, values.size, BLOCK):
+        block = values[start : start + BLOCK]
+        for i in range(block.size):
+            flags[i] = (block[i] >= low) & (block[i] < high)
+        number = _keep(block, flags, kept, number)
     return number
 
 
 @compiled()
 def gather_outside(values: Array, low: float, high: float, kept: Array) -> int:
     """Copy what is not in [low, high] to the front of ``kept``, which is one longer, and count it."""
-    number = 0
-    for i in range(values.size):
-        kept[number] = values[i]
-        number += (values[i] < low) | (values[i] > high)
+    flags, number = np.empty(BLOCK, np.uint8), 0
+    for start in range(0, values.size, BLOCK):
+        block = values[start : start + BLOCK]
+        _flag_outside(block, low, high, flags, True)
+        number = _keep_few(block, flags, kept, number)
     return number
 
 

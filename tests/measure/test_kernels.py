@@ -295,12 +295,12 @@ def test_a_memory_map_is_read_as_it_is(tmp_path):
 def test_every_kernel_is_compiled_once_for_a_data_type():
     pixels = flat(np.random.default_rng(15), "f4", 40_000)
     clipped_statistics(pixels)
-    before = len(scan._scan.signatures)
+    before = len(scan._scan_floats.signatures)
     frozen = pixels.copy()
     frozen.flags.writeable = False
     for same in (frozen, pixels.astype(">f4"), pixels[::-2], pixels.reshape(200, 200).T, pixels[:0]):
         clipped_statistics(same)
-    assert len(scan._scan.signatures) == before
+    assert len(scan._scan_floats.signatures) == before
 
 
 def test_kernels_compile_where_no_cache_can_be_written():
