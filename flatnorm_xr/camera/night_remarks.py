@@ -41,9 +41,9 @@ def remarks_between(records: Sequence[Inspection]) -> dict[str, list[str]]:
     -------
     dict of str to list of str
         What deserves a look, by path: a detector of an exposure that is there twice; files of one exposure that do not
-        agree on filter, kind or exposure time; detectors and amplifiers that an
-        exposure lacks and at least half of the others have; an image of another size, or other sections, than most
-        exposures have; a time before that of an exposure of a lower number.
+        agree on filter, kind or exposure time; detectors and amplifiers that an exposure lacks and at least half of
+        the others have; an image of another size, or other sections, than most exposures have; a time before that of an
+        exposure of a lower number.
     """
     found: dict[str, list[str]] = defaultdict(list)
     cameras: dict[str, list[Inspection]] = defaultdict(list)
@@ -51,7 +51,7 @@ def remarks_between(records: Sequence[Inspection]) -> dict[str, list[str]]:
         if record.exposure is not None:
             cameras[record.camera].append(record)
     for members in cameras.values():
-        for check in (_twice, _at_odds, _lacking, _of_other_shape, _out_of_order):
+        for check in (_twice, _at_odds, _lacking, of_other_shape, _out_of_order):
             for path, remark in check(members):
                 found[path].append(remark)
     return found
