@@ -20,7 +20,7 @@ from flatnorm_xr.measure.clipping import (
     moments_about,
     statistics,
 )
-from flatnorm_xr.measure.layout import plain, rows_of, widened
+from flatnorm_xr.measure.layout import rows_of, widened
 from flatnorm_xr.measure.parts import Part, corrected_pixels, holds_float32
 from flatnorm_xr.measure.scan import Edges, Scanned, gather_between, gather_outside, scan, sum_within
 
@@ -121,7 +121,7 @@ def _edges(sample: Array, size: int, options: Options, dtype: np.dtype[Any]) -> 
 def _core(ordered: Array, options: Options, dtype: np.dtype[Any]) -> tuple[float, float]:
     """Range that every clip of all pixels will contain, if they are like the sample."""
     bounds: list[tuple[float, float]] = []
-    statistics(_Listed(plain(ordered)), options, bounds)
+    statistics(_Listed(ordered), options, bounds)
     low, high = max(low for low, _ in bounds), min(high for _, high in bounds)
     margin = 0.0 if math.isinf(high - low) else MARGIN / math.sqrt(ordered.size) * (high - low) / 2
     return float(dtype.type(low + margin)), float(dtype.type(high - margin))
@@ -130,13 +130,13 @@ def _core(ordered: Array, options: Options, dtype: np.dtype[Any]) -> tuple[float
 def _good(parts: Sequence[Part], scanned: Sequence[Scanned], k: int, edges: Edges, kept: Array) -> Good:
     """Good pixels of the set that was number k of the scans of these parts, which kept the pixels given."""
     if edges.core == NOTHING_WITHIN:
-        return _Listed(plain(kept))
+        return _Listed(kept)
     return _Bracketed(
         sum(one.good for one in scanned),
         sum(one.sums[k] for one in scanned),
         sum(one.below[k] for one in scanned),
         edges,
-        plain(kept),
+        kept,
         lambda: _list_all(parts, kept.dtype),
     )
 
@@ -146,7 +146,7 @@ def _list_all(parts: Sequence[Part], dtype: np.dtype[Any]) -> _Listed:
     kept, used = np.empty(sum(part.words.size for part in parts) + 1, dtype), 0
     for part in parts:
         used += scan(part, [everything], kept[used:]).kept.size
-    return _Listed(plain(kept[:used]))
+    return _Listed(kept[:used])
 
 
 def _values_at(values: Array, first: int, second: int) -> dict[int, float]:
@@ -213,11 +213,11 @@ class _Bracketed:
             first, last = self.below[j]
             if not (first <= pair[0] and pair[1] < last):
                 return self._listed().quartiles()
-            low, high = (float(edge) for edge in self.edges.brackets[j])
             if not self.edges.gathers[j]:
+                low = float(self.edges.brackets[j, 0])
                 value_at.update({pair[0]: low, pair[1]: low})
                 continue
-            inside = room[: gather_between(self.kept, low, high, room)]
+            inside = room[: gather_between(self.kept, self.edges.brackets[j], room)]
             found = _values_at(inside, pair[0] - first, pair[1] - first)
             value_at.update({rank + first: value for rank, value in found.items()})
         return interpolate(self.size, value_at.__getitem__)
@@ -230,7 +230,8 @@ class _Bracketed:
         if self.edges.core != EVERYTHING:
             if self._outside is None:
                 outside = np.empty(self.kept.size + 1, self.kept.dtype)
-                self._outside = plain(outside[: gather_outside(self.kept, *self.edges.core, outside)])
+                core = np.array(self.edges.core, self.kept.dtype)
+                self._outside = outside[: gather_outside(self.kept, core, outside)]
             more = sum_within(self._outside, low, high, centre)
             counts, first, second = counts + more[0], first + more[1], second + more[2]
         found, is_exact = moments_about(centre, int(counts), float(first), float(second))

@@ -342,12 +342,10 @@ def _count_outside(chosen: Array) -> int:
 @compiled()
 def _widen(extremes: Array, chosen: Array) -> None:
     """Widen the run of bins from the lowest to the highest by those chosen, 0 left out."""
-    highest, lowest = extremes[1], np.uint32(extremes[0] - 1)
-    for i in range(chosen.size):
-        highest = chosen[i] if chosen[i] > highest else highest
     # One less and without sign, bin 0 is above all others.
-    less = chosen.view(np.uint32)
-    for i in range(chosen.size):
-        one_less = np.uint32(less[i] - np.uint32(1))
+    bins, highest, lowest = chosen.view(np.uint32), np.uint32(extremes[1]), np.uint32(extremes[0] - 1)
+    for i in range(bins.size):
+        one_less = np.uint32(bins[i] - np.uint32(1))
+        highest = bins[i] if bins[i] > highest else highest
         lowest = one_less if one_less < lowest else lowest
     extremes[0], extremes[1] = lowest + 1, highest

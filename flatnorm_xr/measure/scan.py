@@ -130,7 +130,7 @@ def _scan_floats(
 ) -> tuple[int, int, int]:
     """Scan float32 that stay as they are; see `Scanned`. Tell how many pixels are gathered, good and saturated."""
     values, flags = np.empty(BLOCK, np.float32), np.empty(BLOCK, np.uint8)
-    number, good, saturated, filled = 0, 0, 0, 0
+    number, good, saturated, filled = np.zeros(1, np.int64), 0, 0, 0
     for row in range(rows):
         start = 0
         while start < columns:
@@ -147,8 +147,8 @@ def _scan_floats(
                 block = values[:filled]
                 filled = 0
                 good += _finish(block, 1.0)
-                number = _accumulate(block, cores, brackets, gathers, flags, kept, number, sums, below)
-    return number, good, saturated
+                _accumulate(block, cores, brackets, gathers, flags, kept, number, sums, below)
+    return int(number[0]), good, saturated
 
 
 @compiled()
@@ -178,7 +178,7 @@ def _scan_words(
     """Scan words of any kind, corrected in float64, as `_scan_floats` does."""
     bits2, bits4 = np.empty(BLOCK, np.uint16), np.empty(BLOCK, np.uint32)
     values, flags = np.empty(BLOCK, np.float64), np.empty(BLOCK, np.uint8)
-    number, good, saturated, filled = 0, 0, 0, 0
+    number, good, saturated, filled = np.zeros(1, np.int64), 0, 0, 0
     for row in range(rows):
         start = 0
         while start < columns:
@@ -210,8 +210,8 @@ def _scan_words(
                 block = values[:filled]
                 filled = 0
                 good += _finish(block, steps[4])
-                number = _accumulate(block, cores, brackets, gathers, flags, kept, number, sums, below)
-    return number, good, saturated
+                _accumulate(block, cores, brackets, gathers, flags, kept, number, sums, below)
+    return int(number[0]), good, saturated
 
 
 @compiled()
@@ -222,24 +222,26 @@ def _accumulate(
     gathers: Array,
     flags: Array,
     kept: Array,
-    number: int,
+    number: Array,
     sums: Array,
     below: Array,
-) -> int:
-    """Count, sum and gather a block's pixels for every set; tell how many are gathered by now."""
+) -> None:
+    """Count, sum and gather a block's pixels for every set; ``number``, (1,), is how many are gathered by now."""
+    flags[:] = 0
     is_summed_only = brackets.shape[1] == 0
     for k in range(len(cores)):
         _sum_core(block, cores[k], sums[k])
         is_summed_only &= (cores[k, 0] == -np.inf) & (cores[k, 1] == np.inf)
     if is_summed_only:
-        return number
+        return
     for k in range(len(cores)):
-        _flag_outside(block, cores[k, 0], cores[k, 1], flags, k == 0)
+        _flag_outside(block, cores[k], flags)
         for j in range(brackets.shape[1]):
             _count_below(block, brackets[k, j], gathers[k, j], flags, below[k, j])
-    if brackets.shape[1] == 0:
-        return int(_keep_few(block, flags, kept, number))
-    return int(_keep(block, flags, kept, number))
+    if brackets.shape[1]:
+        _keep(block, flags, kept, number)
+    else:
+        _keep_few(block, flags, kept, number)
 
 
 @compiled()
@@ -344,13 +346,10 @@ def _sum_core(values: Array, core: Array, sums: Array) -> None:
 
 
 @compiled()
-def _flag_outside(values: Array, low: float, high: float, flags: Array, is_first: bool) -> None:
-    if is_first:
-        for i in range(values.size):
-            flags[i] = (values[i] < low) | (values[i] > high)
-    else:
-        for i in range(values.size):
-            flags[i] |= (values[i] < low) | (values[i] > high)
+def _flag_outside(values: Array, core: Array, flags: Array) -> None:
+    low, high = core[0], core[1]
+    for i in range(values.size):
+        flags[i] |= (values[i] < low) | (values[i] > high)
 
 
 @compiled()
@@ -373,47 +372,49 @@ def _count_below(values: Array, bracket: Array, gathers: int, flags: Array, belo
 
 
 @compiled()
-def _keep(values: Array, flags: Array, kept: Array, number: int) -> int:
+def _keep(values: Array, flags: Array, kept: Array, number: Array) -> None:
     """Append flagged pixels to ``kept``, which is one longer than what may come."""
+    end = number[0]
     for i in range(values.size):
         # Written always and counted only when flagged: no branch to mispredict.
-        kept[number] = values[i]
-        number += flags[i]
-    return number
+        kept[end] = values[i]
+        end += flags[i]
+    number[0] = end
 
 
 @compiled()
-def _keep_few(values: Array, flags: Array, kept: Array, number: int) -> int:
+def _keep_few(values: Array, flags: Array, kept: Array, number: Array) -> None:
     """Append flagged pixels to ``kept``, where there is none among most eight pixels."""
     eights = flags[: values.size // 8 * 8].view(np.uint64)
     for j in range(eights.size):
         if eights[j]:
-            number = _keep(values[8 * j : 8 * j + 8], flags[8 * j : 8 * j + 8], kept, number)
-    rest = slice(8 * eights.size, values.size)
-    return int(_keep(values[rest], flags[rest], kept, number))
+            _keep(values[8 * j : 8 * j + 8], flags[8 * j : 8 * j + 8], kept, number)
+    _keep(values[8 * eights.size :], flags[8 * eights.size :], kept, number)
 
 
 @compiled()
-def gather_between(values: Array, low: float, high: float, kept: Array) -> int:
+def gather_between(values: Array, bracket: Array, kept: Array) -> int:
     """Copy what is in [low, high) to the front of ``kept``, which is one longer, and count it."""
-    flags, number = np.empty(BLOCK, np.uint8), 0
+    flags, number = np.empty(BLOCK, np.uint8), np.zeros(1, np.int64)
+    low, high = bracket[0], bracket[1]
     for start in range(0, values.size, BLOCK):
         block = values[start : start + BLOCK]
         for i in range(block.size):
             flags[i] = (block[i] >= low) & (block[i] < high)
-        number = _keep(block, flags, kept, number)
-    return number
+        _keep(block, flags, kept, number)
+    return int(number[0])
 
 
 @compiled()
-def gather_outside(values: Array, low: float, high: float, kept: Array) -> int:
+def gather_outside(values: Array, core: Array, kept: Array) -> int:
     """Copy what is not in [low, high] to the front of ``kept``, which is one longer, and count it."""
-    flags, number = np.empty(BLOCK, np.uint8), 0
+    flags, number = np.empty(BLOCK, np.uint8), np.zeros(1, np.int64)
     for start in range(0, values.size, BLOCK):
         block = values[start : start + BLOCK]
-        _flag_outside(block, low, high, flags, True)
-        number = _keep_few(block, flags, kept, number)
-    return number
+        flags[:] = 0
+        _flag_outside(block, core, flags)
+        _keep_few(block, flags, kept, number)
+    return int(number[0])
 
 
 @compiled(reorder=True)
