@@ -31,8 +31,12 @@ Array = npt.NDArray[Any]
 # Up to this many pixels looking at them all is as quick as sampling first.
 FEW_PIXELS = 1 << 15
 
-# Sampled pixels of a set of n, in units of n^(2/3).
+# Sampled pixels of a set of n, in units of n^(2/3): where quartiles are wanted, and where not.
 SAMPLE = 1.5
+SAMPLE_OF_MOMENTS = 0.25
+
+# A sample of fewer pixels foretells too little.
+FEW_SAMPLED = 200
 
 # Half-width of the bracket around each quartile, in standard errors of its rank in the sample.
 BRACKET = 4.0
@@ -54,13 +58,14 @@ def measure_floats(
     parts = [part._replace(words=widened(part.words)) for part in parts]
     dtype = np.dtype(np.float32 if all(holds_float32(part) for part in parts) else np.float64)
     sizes = [part.words.size for part in parts]
-    fraction = SAMPLE * (max(sum(sizes), 1) / max(len(sizes), 1)) ** (-1 / 3)
+    density = SAMPLE if _has_quartiles(options) else SAMPLE_OF_MOMENTS
+    fraction = density * (max(sum(sizes), 1) / max(len(sizes), 1)) ** (-1 / 3)
     samples = [_sample(part, fraction, dtype) for part in parts]
     one_by_one = [_edges(sample, size, options, dtype) for sample, size in zip(samples, sizes, strict=True)]
     together = None
     if whole and len(parts) > 1:
         sample = np.concatenate(samples)
-        enough = max(1, int(sample.size / (SAMPLE * sum(sizes) ** (2 / 3))))
+        enough = max(1, int(sample.size / (density * sum(sizes) ** (2 / 3))))
         together = _edges(sample[::enough], sum(sizes), options, dtype)
     found, scanned, used = [], [], 0
     kept = np.empty(sum(sizes) + 1, dtype)
@@ -86,7 +91,8 @@ def _sample(part: Part, fraction: float, dtype: np.dtype[Any]) -> Array:
 
     def taken(array: Array) -> Array:
         memory, stride = rows_of(array)
-        return memory[row * stride + column][:, np.newaxis]
+        picked: Array = memory[row * stride + column]
+        return picked[:, np.newaxis]
 
     kind = part.words.dtype
     few = part._replace(
@@ -99,10 +105,14 @@ def _sample(part: Part, fraction: float, dtype: np.dtype[Any]) -> Array:
     return values[~bad].astype(dtype, copy=False)
 
 
+def _has_quartiles(options: Options) -> bool:
+    return options.statistic in ("meanclip", "median")
+
+
 def _edges(sample: Array, size: int, options: Options, dtype: np.dtype[Any]) -> Edges:
     """Edges that a set will need, as its sample has it; those that gather all pixels where there are few."""
-    number = 3 if options.statistic in ("meanclip", "median") else 0
-    if size <= FEW_PIXELS or sample.size < FEW_PIXELS ** (2 / 3):
+    number = 3 if _has_quartiles(options) else 0
+    if size <= FEW_PIXELS or sample.size < FEW_SAMPLED:
         return Edges(NOTHING_WITHIN, 0.0, np.full((number, 2), -np.inf, dtype), np.zeros(number, np.bool_))
     ordered = np.sort(sample)
     core, centre = EVERYTHING, float(ordered[ordered.size // 2])

@@ -208,7 +208,8 @@ def _count_all(
 ) -> tuple[Array, Array, int]:
     """Count all words of 16 bits, and cut those that do not count from the histogram."""
     bins = np.zeros(1 << 16, np.int32)
-    _count_every_word(raw.short, raw.stride, *shape, raw.swap, bins)
+    rows, columns = shape
+    _count_every_word(raw.short, raw.stride, rows, columns, raw.swap, bins)
     if scale.flip:
         bins = np.concatenate([bins[scale.flip :], bins[: scale.flip]])
     bins[blank.first : blank.last + 1] = 0
@@ -226,12 +227,14 @@ def _count_some(
     span = window.last - window.first + 1
     bins = np.zeros(2 + span * shifts.step + int(shifts.shift.max()), np.int32)
     bad = NO_ROWS if part.bad is None else rows_of(part.bad)
-    shift = plain(np.broadcast_to(shifts.shift, part.words.shape[0]))
+    rows, columns = part.words.shape
+    shift = plain(np.broadcast_to(shifts.shift, rows))
     limits = plain(np.array([*window, *saturated, *blank], np.int32))
     above, outside, lowest, highest = _count_good_words(
         memory,
         raw.stride,
-        *part.words.shape,
+        rows,
+        columns,
         raw.swap,
         memory.dtype.type(scale.flip),
         bad.memory.view(np.uint8),
@@ -254,9 +257,13 @@ def _count_every_word(words: Array, stride: int, rows: int, columns: int, swap: 
     for row in range(rows):
         for start in range(row * stride, row * stride + columns, BLOCK):
             block = words[start : min(start + BLOCK, row * stride + columns)]
-            turn_words(block, swap, turned)
-            for i in range(block.size):
-                bins[turned[i]] += 1
+            if swap:
+                turn_words(block, swap, turned)
+                for i in range(block.size):
+                    bins[turned[i]] += 1
+            else:
+                for i in range(block.size):
+                    bins[block[i]] += 1
 
 
 @compiled()
@@ -320,7 +327,7 @@ def _choose_bins(words: Array, flip: Any, begin: Any, step: Any, limits: Array, 
         bin_ = np.int32(begin + np.int32(step * np.int32(place - first)))
         bin_ = bin_ if (place >= first) & (place <= last) else np.int32(-1)
         chosen[i] = np.int32(0) if is_above | is_blank else bin_
-    return above
+    return int(above)
 
 
 @compiled()
@@ -336,7 +343,7 @@ def _count_outside(chosen: Array) -> int:
     for i in range(chosen.size):
         number = np.int32(number + (chosen[i] < 0))
         chosen[i] = max(chosen[i], np.int32(0))
-    return number
+    return int(number)
 
 
 @compiled()

@@ -21,7 +21,7 @@ class Rows(NamedTuple):
     stride: int
 
 
-def plain(array: Array, dtype: npt.DTypeLike = None) -> Array:
+def plain(array: Array, dtype: npt.DTypeLike | None = None) -> Array:
     """View (or copy) as the one kind of array that the kernels are compiled for: flat, contiguous, read-only."""
     flat = np.require(array, dtype, ["C_CONTIGUOUS", "ALIGNED"]).reshape(-1).view()
     flat.flags.writeable = False

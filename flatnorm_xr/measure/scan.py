@@ -78,24 +78,24 @@ def scan(part: Part, sets: list[Edges], kept: Array) -> Scanned:
     bad = NO_ROWS if part.bad is None else rows_of(part.bad)
     sums = np.zeros((len(sets), 3))
     below = np.zeros((len(sets), *sets[0].brackets.shape), np.int64)
+    place = raw.stride, rows, columns, raw.swap, bad.memory.view(np.uint8), bad.stride
     wanted = (
         np.array([[*edges.core, edges.centre] for edges in sets], kept.dtype),
         np.array([edges.brackets for edges in sets], kept.dtype),
         np.array([edges.gathers for edges in sets], np.uint8),
     )
-    place = raw.stride, rows, columns, raw.swap, bad.memory.view(np.uint8), bad.stride
+    found = kept, sums, below
+    arguments: list[Any]
     if kept.dtype == np.float32:
-        number, good, saturated = _scan_floats(raw.wide, *place, part.limit, *wanted, kept, sums, below)
+        arguments = [raw.wide, *place, float(part.limit), *wanted, *found]
+        number, good, saturated = _scan_floats(*arguments)
     else:
         offset = np.zeros(1) if part.offset is None else part.offset
         blank = math.nan if part.blank is None or part.words.dtype.kind == "f" else float(part.blank)
-        corrections = (
-            plain(np.broadcast_to(offset, rows), np.float64),
-            *_bias_of(part.bias),
-            np.array([part.zero, part.scale, blank, part.limit, part.gain], np.float64),
-        )
-        words = raw.short, raw.wide, raw.long, raw.kind
-        number, good, saturated = _scan_words(*words, *place, *corrections, *wanted, kept, sums, below)
+        steps = np.array([part.zero, part.scale, blank, part.limit, part.gain], np.float64)
+        offsets = plain(np.broadcast_to(offset, rows), np.float64)
+        arguments = [*raw[:3], raw.kind, *place, offsets, *_bias_of(part.bias), steps, *wanted, *found]
+        number, good, saturated = _scan_words(*arguments)
     return Scanned(good, saturated, kept[:number], sums, below)
 
 
@@ -294,7 +294,7 @@ def _cut(values: Array, limit: float) -> int:
             is_saturated = (values[i] >= limit) & (values[i] < np.inf)
             saturated = np.int32(saturated + is_saturated)
             values[i] = np.nan if is_saturated else values[i]
-    return saturated
+    return int(saturated)
 
 
 @compiled()
@@ -326,7 +326,7 @@ def _finish(values: Array, gain: float) -> int:
         is_good = abs(values[i]) < np.inf
         good = np.int32(good + is_good)
         values[i] = values[i] if is_good else np.nan
-    return good
+    return int(good)
 
 
 @compiled(reorder=True)
@@ -336,8 +336,7 @@ def _sum_core(values: Array, core: Array, sums: Array) -> None:
     for i in range(values.size):
         within = (values[i] >= low) & (values[i] <= high)
         number = np.int32(number + within)
-        away = np.float64(values[i]) - centre
-        away = away if within else 0.0
+        away = np.float64(values[i]) - centre if within else np.float64(0)
         first += away
         second += away * away
     sums[0] += number
@@ -384,11 +383,11 @@ def _keep(values: Array, flags: Array, kept: Array, number: Array) -> None:
 
 @compiled()
 def _keep_few(values: Array, flags: Array, kept: Array, number: Array) -> None:
-    """Append flagged pixels to ``kept``, where there is none among most eight pixels."""
-    eights = flags[: values.size // 8 * 8].view(np.uint64)
-    for j in range(eights.size):
-        if eights[j]:
-            _keep(values[8 * j : 8 * j + 8], flags[8 * j : 8 * j + 8], kept, number)
+    """Append flagged pixels to ``kept``, where there is none among most eights of pixels."""
+    eights = flags[: values.size // 32 * 32].view(np.uint64)
+    for j in range(0, eights.size, 4):
+        if eights[j] | eights[j + 1] | eights[j + 2] | eights[j + 3]:
+            _keep(values[8 * j : 8 * j + 32], flags[8 * j : 8 * j + 32], kept, number)
     _keep(values[8 * eights.size :], flags[8 * eights.size :], kept, number)
 
 
