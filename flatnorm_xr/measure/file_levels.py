@@ -6,10 +6,12 @@ import datetime
 import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flatnorm_xr.camera.file_bytes import FileStamp
 from flatnorm_xr.camera.geometry import Detector, FileDescription
 from flatnorm_xr.camera.profiles import Profile
 from flatnorm_xr.flags import Flag
@@ -189,16 +191,16 @@ def _unreadable(detector: Detector, profile: Profile) -> Iterator[Level]:
 def _provenance(file: FileDescription, checksum: bool) -> dict[str, Any]:
     """Name, size, time and checksums of one file, for the attribute ``inputs``."""
     path = file.path
-    stat = os.stat(path)
+    stamp = file.stamp or FileStamp.of(os.stat(path))  # as its headers were read: it may be another by now, or gone
     entry: dict[str, Any] = {
         "name": Path(path).name,
-        "size": stat.st_size,
-        "mtime": file_time(stat),
+        "size": stamp.size,
+        "mtime": file_time(stamp.mtime_ns),
     }
     if file.datasums:
         entry["DATASUM"] = _add_checksums(file.datasums)
     if checksum:
-        with open(path, "rb") as stream:
+        with suppress(OSError), open(path, "rb") as stream:
             entry["sha256"] = hashlib.file_digest(stream, "sha256").hexdigest()
     return entry
 
@@ -211,6 +213,6 @@ def _add_checksums(sums: Sequence[int]) -> int:
     return total
 
 
-def file_time(stat: os.stat_result) -> str:
+def file_time(mtime_ns: int) -> str:
     """Time of the last change of a file, to the second, as ``inputs`` has it."""
-    return datetime.datetime.fromtimestamp(stat.st_mtime, datetime.UTC).isoformat(timespec="seconds")
+    return datetime.datetime.fromtimestamp(mtime_ns // 10**9, datetime.UTC).isoformat(timespec="seconds")

@@ -167,7 +167,7 @@ def _is_same(path: str, entry: Mapping[str, Any]) -> bool:
         stat = os.stat(path)
     except OSError:
         return False
-    return entry.get("size") == stat.st_size and entry.get("mtime") == file_time(stat)
+    return entry.get("size") == stat.st_size and entry.get("mtime") == file_time(stat.st_mtime_ns)
 
 
 def check_same_way(ds: xr.Dataset, configuration: Mapping[str, Any]) -> None:

@@ -210,3 +210,34 @@ def test_damaged_bytes(folder: Path, form: str, damage: Callable[[bytes], bytes]
 @fuzz
 def test_cards_that_lie(folder: Path, form: str, damage: Callable[[bytes], bytes]) -> None:
     run(folder, form, damage)
+
+
+def hdus_of(form: str) -> Any:
+    return fits.open(io.BytesIO(frame(form)), disable_image_compression=True)
+
+
+def test_compressed_and_plain_hdus_in_one_file(folder: Path, form: str) -> None:
+    """Whatever the second detector is stored as, it has the levels that it has in a file all like it."""
+    if form == "gz":
+        pytest.skip("a file as a whole is gzipped, or not")
+    with hdus_of("plain") as plain, hdus_of(form) as other:
+        fits.HDUList([plain[0], plain[1], other[2]]).writeto(folder / "mixed.fits", overwrite=True)
+    expected = {cell: v for cell, v in undamaged("plain", folder).items() if cell[1] == "1"}
+    expected |= {cell: v for cell, v in undamaged(form, folder).items() if cell[1] == "2"}
+    assert levels_of(folder / "mixed.fits", verify=True) == expected
+
+
+def test_a_file_that_changes_after_its_headers_were_read(tmp_path: Path) -> None:
+    from flatnorm_xr.camera.geometry import describe
+    from flatnorm_xr.camera.inspect import take
+    from flatnorm_xr.measure.file_levels import Reduction, measure_file
+
+    path = tmp_path / "a.fits"
+    for change in (lambda: path.write_bytes(frame("plain") + b"more"), lambda: path.write_bytes(b""), path.unlink):
+        path.write_bytes(frame("plain"))
+        headers, profile, rule = take(str(path), None)
+        file = describe(headers, profile=profile, rule=rule)
+        change()
+        found = measure_file(file, setting=Reduction())
+        assert len(found.levels) == 6
+        assert all(level.quality == Flag.UNREADABLE for level in found.levels)
