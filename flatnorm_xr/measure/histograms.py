@@ -123,6 +123,8 @@ def count_levels(part: Part) -> tuple[Levels, int] | None:
     shifts = _shifts(part)
     if words.dtype.kind not in "iu" or words.dtype.itemsize > 4 or part.bias is not None or shifts is None:
         return None
+    if words.size == 0:
+        return Levels(np.zeros(0), np.zeros(0, np.int64)), 0
     if words.size <= (FEW_PIXELS if words.dtype.itemsize == 4 else 0) or words.size >= 1 << 31:
         return None
     raw = words_of(words)

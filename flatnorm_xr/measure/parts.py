@@ -130,9 +130,18 @@ def _is_on_grid_of_halves(part: Part) -> bool:
 
 def check_shapes(part: Part) -> None:
     """Refuse offset, bias and bad whose shapes do not fit the words."""
+    if part.words.ndim != 2:
+        msg = f"Part: words has shape {part.words.shape}; pass (rows, columns)."
+        raise FlatnormError(msg)
     rows, columns = part.words.shape
-    for name, shapes in (("offset", {(rows,), (1,)}), ("bias", {(rows, columns)}), ("bad", {(rows, columns)})):
-        array = getattr(part, name)
+    fitting: dict[str, list[tuple[int, ...]]] = {
+        "offset": [(1,), (rows,)],
+        "bias": [(rows, columns)],
+        "bad": [(rows, columns)],
+    }
+    for name, shapes in fitting.items():
+        array: Array | None = getattr(part, name)
         if array is not None and array.shape not in shapes:
-            msg = f"measure_parts: {name} has shape {array.shape} but words {part.words.shape}; pass {sorted(shapes)}"
+            wanted = " or ".join(map(str, shapes))
+            msg = f"Part: {name} has shape {array.shape} but words {part.words.shape}; pass {wanted}."
             raise FlatnormError(msg)

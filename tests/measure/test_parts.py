@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from numpy.testing import assert_allclose
+from astropy.stats import sigma_clipped_stats
+from numpy.testing import assert_allclose, assert_array_equal
 
+from flatnorm_xr import FlatnormError
+from flatnorm_xr.measure import brackets, histograms, kernels, scan
 from flatnorm_xr.measure.clipping import STATISTICS
-from flatnorm_xr.measure.kernels import Part, clipped_statistics, measure_parts
+from flatnorm_xr.measure.kernels import Part, clipped_statistics, corrected_pixels, measure_parts
 
 DTYPES = ["u1", "i1", "<u2", ">u2", "<i2", ">i2", "<i4", ">i4", "u4", "i8", "u8", "f2", "<f4", ">f4", "<f8", ">f8"]
 
@@ -169,3 +173,160 @@ def test_parts_of_every_data_type_measure_as_numpy_says(dtype):
             checked += assert_measured(one, good, options)
         checked += assert_measured(measured.whole, np.concatenate([good for good, _ in found]), options)
     assert checked > 60
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_corrected_pixels_are_those_that_are_measured(dtype):
+    for seed in range(20):
+        rng = np.random.default_rng([3, seed])
+        part = random_part(rng, dtype, (17, 29))
+        with np.errstate(invalid="ignore"):
+            values, bad = corrected_pixels(part)
+            expected = values_of(part)[0]
+        assert values.shape == bad.shape == part.words.shape
+        assert_allclose(values[~bad], expected, rtol=1e-15, atol=1e-15 * np.abs(expected).max(initial=0))
+        assert measure_parts([part], statistic="mean").parts[0].counts == np.count_nonzero(~bad)
+
+
+def amplifiers(dtype="<f4", number=3, shape=(220, 230)):
+    rng = np.random.default_rng(4)
+    return [Part(rng.normal(900 + 5 * k, 20, shape).astype(dtype), gain=1 + k / 10) for k in range(number)]
+
+
+@pytest.mark.parametrize("name", ["BRACKET", "MARGIN"])
+@pytest.mark.parametrize("statistic", STATISTICS)
+def test_what_a_sample_foretells_wrongly_of_parts_is_found_all_the_same(name, statistic, monkeypatch):
+    parts = amplifiers()
+    foretold = measure_parts(parts, statistic=statistic)
+    monkeypatch.setattr(brackets, name, 0.0)
+    found = measure_parts(parts, statistic=statistic)
+    assert_allclose([*found.parts, found.whole], [*foretold.parts, foretold.whole], rtol=1e-12)
+
+
+def test_the_whole_of_one_part_is_the_part():
+    for dtype in ("<f4", ">i2", "f8"):
+        (part,) = amplifiers(dtype, 1)
+        measured = measure_parts([part])
+        assert measured.whole == measured.parts[0]
+
+
+def test_the_whole_is_measured_only_when_wanted():
+    for dtype in ("<f4", ">i2"):
+        parts = amplifiers(dtype)
+        measured = measure_parts(parts, whole=False)
+        assert_array_equal(measured.whole, (np.nan, np.nan, 0))
+        assert_allclose(measured.parts, measure_parts(parts).parts, rtol=1e-13)
+
+
+def test_no_parts_and_parts_without_pixels_measure_nothing():
+    assert measure_parts([]).parts == ()
+    empty = Part(np.empty((0, 0), "i2"))
+    full = Part(np.arange(12, dtype="i2").reshape(3, 4))
+    measured = measure_parts([empty, full])
+    assert_array_equal(measured.parts[0], (np.nan, np.nan, 0))
+    assert measured.whole == measured.parts[1] == clipped_statistics(full.words)
+    for other in (Part(np.empty((0, 7), "f4")), Part(np.empty((5, 0), ">f8"), offset=np.zeros(5))):
+        assert measure_parts([other, full]).whole.counts == 12
+
+
+def test_levels_on_a_grid_of_halves_are_counted_and_never_read_singly(monkeypatch):
+    rng = np.random.default_rng(5)
+    words = rng.integers(0, 200, (300, 200)).astype(">i2")
+    offset = rng.integers(0, 9, 300) / 2
+    on_grid = [
+        Part(words, 32768.0, offset=offset, gain=1.7, limit=32900.0, blank=7),
+        Part(words.astype(">i4"), offset=offset, bad=words > 150),
+        Part(words, scale=0.3, offset=np.array([0.123])),
+    ]
+    monkeypatch.setattr(kernels, "measure_floats", None)
+    assert measure_parts(on_grid).whole.counts > 0
+    for off_grid in ({"offset": offset + rng.random(300)}, {"bias": np.zeros(words.shape)}):
+        with pytest.raises(TypeError):
+            measure_parts([Part(words, **off_grid)])
+
+
+def test_a_sigma_clip_is_astropys_but_for_the_denominator():
+    rng = np.random.default_rng(6)
+    pixels = rng.normal(1000, 30, (400, 500))
+    pixels[rng.random(pixels.shape) < 0.01] = 1e4
+    for iterations in (1, 2, 5):
+        mean, _, sigma = sigma_clipped_stats(pixels, sigma=3, maxiters=iterations, cenfunc="mean")
+        measured = clipped_statistics(pixels, statistic="sigmaclip", iterations=iterations)
+        n = measured.counts
+        assert_allclose(measured[:2], (mean, sigma * math.sqrt(n / (n - 1))), rtol=1e-12)
+
+
+def test_a_sigma_clip_takes_back_nothing_that_it_left_out():
+    # One sigma about the mean of all is 0.1 to 85.7, which leaves out 0 and 100, twice. About the mean of the others it
+    # is -2.5 to 67.9: the 81 goes, and the 0 does not come back, as it would if the pass began with all pixels again.
+    pixels = np.array([0, 1, 1, 9, 9, 64, 64, 81, 100, 100], "u2")
+    assert [clipped_statistics(pixels, statistic="sigmaclip", clip=1, iterations=n).counts for n in (1, 2)] == [7, 6]
+
+
+def test_saturated_pixels_are_counted_though_they_be_bad_but_not_blank():
+    words = np.array([[10, 90, 90, 95, 99]], "u2")
+    bad = np.array([[False, True, False, False, False]])
+    for dtype in ("u2", ">i4", "f8"):
+        blank = None if dtype == "f8" else 99
+        measured = measure_parts([Part(words.astype(dtype), limit=90, bad=bad, blank=blank)])
+        assert measured.saturated == ((4,) if blank is None else (3,))
+        assert measured.whole[::2] == (10.0, 1)
+
+
+def test_threads_measure_what_one_does():
+    parts = amplifiers("<f4") + amplifiers(">i2")
+    expected = [measure_parts([part]) for part in parts]
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(lambda part: measure_parts([part]), parts)) == expected
+
+
+def test_parts_are_not_changed():
+    rng = np.random.default_rng(7)
+    shape = (60, 50)
+    part = Part(
+        rng.integers(0, 99, shape).astype(">i2"),
+        offset=rng.random(60),
+        bias=rng.random(shape),
+        bad=rng.random(shape) < 0.1,
+    )
+    arrays = [part.words, part.offset, part.bias, part.bad]
+    before = [array.tobytes() for array in arrays]
+    expected = measure_parts([part]), corrected_pixels(part)[0].sum()
+    assert [array.tobytes() for array in arrays] == before
+    for array in arrays:
+        array.flags.writeable = False
+    assert (measure_parts([part]), corrected_pixels(part)[0].sum()) == expected
+
+
+def test_kernels_are_compiled_for_few_kinds_of_arguments():
+    rng = np.random.default_rng(8)
+    for dtype in DTYPES:
+        measure_parts([random_part(rng, dtype, (199, 201)) for _ in range(3)])
+    assert len(scan._scan_floats.signatures) <= 1
+    assert len(scan._scan_words.signatures) == 1
+    assert len(scan._accumulate.signatures) <= 2
+    assert len(histograms._count_every_word.signatures) == 1
+    assert len(histograms._count_good_words.signatures) <= 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"offset": np.zeros(4)}, r"offset has shape \(4,\) but words \(3, 5\); pass \(1,\) or \(3,\)"),
+        ({"offset": np.zeros((3, 1))}, "offset has shape"),
+        ({"bias": np.zeros((5, 3))}, r"bias has shape \(5, 3\) but words \(3, 5\); pass \(3, 5\)"),
+        ({"bad": np.zeros(15, bool)}, "bad has shape"),
+        ({"words": np.zeros(15)}, r"words has shape \(15,\); pass \(rows, columns\)"),
+    ],
+)
+def test_shapes_that_do_not_fit_are_named_in_one_line(arguments, message):
+    part = Part(**{"words": np.zeros((3, 5))} | arguments)
+    for function in (corrected_pixels, lambda part: measure_parts([part])):
+        with pytest.raises(FlatnormError, match=message) as caught:
+            function(part)
+        assert "\n" not in str(caught.value)
+
+
+def test_options_of_parts_are_checked_in_their_own_name():
+    with pytest.raises(FlatnormError, match="measure_parts: statistic must be one of"):
+        measure_parts([], statistic="mode")
