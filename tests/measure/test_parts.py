@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from concurrent.futures import ThreadPoolExecutor
 
@@ -201,6 +202,17 @@ def test_what_a_sample_foretells_wrongly_of_parts_is_found_all_the_same(name, st
     monkeypatch.setattr(brackets, name, 0.0)
     found = measure_parts(parts, statistic=statistic)
     assert_allclose([*found.parts, found.whole], [*foretold.parts, foretold.whole], rtol=1e-12)
+
+
+def test_quartiles_at_the_very_edges_of_their_brackets_are_exact(monkeypatch):
+    # Sorted pixel k is k: quartiles lie between 9999 and 10000, 19999 and 20000, 29999 and 30000.
+    pixels = np.random.default_rng(9).permutation(40_000).astype("f4")
+    expected = reference(pixels, "meanclip", 1.0, 1)[0]
+    for low, high in itertools.product((-2, -1, 0, 1), repeat=2):
+        edges = np.array([[10_000 * k + low - 1, 10_000 * k + high] for k in (1, 2, 3)], "f4")
+        fixed = scan.Edges((-math.inf, math.inf), 0.0, edges, edges[:, 0] < edges[:, 1])
+        monkeypatch.setattr(brackets, "_edges", lambda *_, fixed=fixed: fixed)
+        assert_allclose(clipped_statistics(pixels, clip=1.0, iterations=1), expected, rtol=1e-13)
 
 
 def test_the_whole_of_one_part_is_the_part():
