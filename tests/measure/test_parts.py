@@ -207,7 +207,7 @@ def test_what_a_sample_foretells_wrongly_of_parts_is_found_all_the_same(name, st
 def test_quartiles_at_the_very_edges_of_their_brackets_are_exact(monkeypatch):
     # Sorted pixel k is k: quartiles lie between 9999 and 10000, 19999 and 20000, 29999 and 30000.
     pixels = np.random.default_rng(9).permutation(40_000).astype("f4")
-    expected = reference(pixels, "meanclip", 1.0, 1)[0]
+    expected = reference(pixels.astype("f8"), "meanclip", 1.0, 1)[0]
     for low, high in itertools.product((-2, -1, 0, 1), repeat=2):
         edges = np.array([[10_000 * k + low - 1, 10_000 * k + high] for k in (1, 2, 3)], "f4")
         fixed = scan.Edges((-math.inf, math.inf), 0.0, edges, edges[:, 0] < edges[:, 1])
