@@ -14,7 +14,7 @@ from flatnorm_xr.camera.files import check_regular, why_absent
 from flatnorm_xr.camera.image_place import ImagePlace, data_length, find_place, image_shape
 from flatnorm_xr.errors import ReadError
 
-__all__ = ["FileHeaders", "HduHeader", "read_headers"]
+__all__ = ["FileHeaders", "HduHeader", "primary_end", "read_headers"]
 
 _FPACK_NAME = "COMPRESSED_IMAGE"
 """What compressors write into EXTNAME, before the image's own name if it has one."""
@@ -189,6 +189,22 @@ def read_headers(path: str | Path) -> FileHeaders:
         places=places,
         stamp=stamp,
     )
+
+
+def primary_end(source: FileBytes) -> tuple[Cards, int]:
+    """Cards of the primary header of a file, and where its HDU ends, padding not counted.
+
+    Raises
+    ------
+    Unreadable
+        There is none that makes sense.
+    """
+    cards, offset = _read_cards(source, 0, source.read(0, _FIRST_READ), 0)
+    try:
+        return cards, offset + data_length(cards)
+    except CardError as error:
+        msg = f"HDU 0: {error}"
+        raise Unreadable(msg) from error
 
 
 def _hdus(source: FileBytes) -> Iterator[tuple[Cards, ImagePlace | None]]:

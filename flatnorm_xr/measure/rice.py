@@ -92,14 +92,63 @@ def _signed(code: Any) -> Any:
 
 
 @compiled()
+def _count_zeros(stored: Any, position: Any, end: Any) -> Any:
+    """Zeros before the next one, however many; too many if that lies behind the end."""
+    zeros = np.uint64(0)
+    while position + zeros <= end:
+        more = _leading_zeros(_window(stored, position + zeros))
+        if more <= np.uint64(56):
+            return zeros + more
+        zeros += np.uint64(56)
+    return zeros
+
+
+@compiled()
+def _decode_block(stored: Any, position: Any, end: Any, pixels: Any, last: Any, low: Any) -> Any:
+    """Decompress a block of so many low bits; gives where it ends, or a place behind ``end`` that is as far as it got.
+
+    A window of 56 bits mostly holds several pixels.
+    """
+    one = np.uint64(1)
+    rest = np.uint64(63) - low
+    window = _window(stored, position)
+    have = np.uint64(56)
+    for i in range(len(pixels)):
+        zeros = _leading_zeros(window)
+        used = zeros + one + low
+        if used > have:
+            if position > end:
+                return position
+            window = _window(stored, position)
+            have = np.uint64(56)
+            zeros = _leading_zeros(window)
+            used = zeros + one + low
+            if used > have:
+                zeros = _count_zeros(stored, position, end)
+                position += zeros + one
+                if position > end:
+                    return position
+                last += _signed((zeros << low) | (_window(stored, position) >> one >> rest))
+                pixels[i] = last
+                position += low
+                if position > end:
+                    return position
+                window = _window(stored, position)
+                continue
+        window = window << zeros << one
+        last += _signed((zeros << low) | (window >> one >> rest))
+        pixels[i] = last
+        window <<= low
+        have -= used
+        position += used
+    return position
+
+
+@compiled()
 def _decode(
     stored: Any, start: int, length: int, pixels: Any, size: int, block: int, code_bits: int, plain: int
 ) -> bool:
-    """Decompress one tile; False if it does not take just the bytes it has.
-
-    No window is opened behind the end: a position is compared with it before.
-    """
-    one = np.uint64(1)
+    """Decompress one tile; False if it does not take just the bytes it has. No window is opened behind the end."""
     full = np.uint64(8 * size)
     position = np.uint64(8 * start)
     end = np.uint64(8 * (start + length))
@@ -127,45 +176,10 @@ def _decode(
                 position += full
                 pixels[i] = last
         else:
-            low = np.uint64(code)
-            rest = np.uint64(63) - low
-            window = _window(stored, position)
-            have = np.uint64(56)
-            for i in range(done, stop):
-                zeros = _leading_zeros(window)
-                used = zeros + one + low
-                if used > have:
-                    if position > end:
-                        return False
-                    window = _window(stored, position)
-                    have = np.uint64(56)
-                    zeros = _leading_zeros(window)
-                    used = zeros + one + low
-                    if used > have:
-                        zeros = np.uint64(0)
-                        more = _leading_zeros(window)
-                        while more > have:
-                            zeros += have
-                            if position + zeros > end:
-                                return False
-                            more = _leading_zeros(_window(stored, position + zeros))
-                        zeros += more
-                        position += zeros + one
-                        if position > end:
-                            return False
-                        last += _signed((zeros << low) | (_window(stored, position) >> one >> rest))
-                        pixels[i] = last
-                        position += low
-                        if position > end:
-                            return False
-                        window = _window(stored, position)
-                        continue
-                window = window << zeros << one
-                last += _signed((zeros << low) | (window >> one >> rest))
-                pixels[i] = last
-                window <<= low
-                have -= used
-                position += used
+            position = _decode_block(stored, position, end, pixels[done:stop], last, np.uint64(code))
+            if position > end:
+                return False
+            last = np.int64(pixels[stop - 1])
         done = stop
     return bool(position <= end and end - position < np.uint64(8))
 

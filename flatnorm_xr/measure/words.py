@@ -11,8 +11,9 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from flatnorm_xr.camera.cards import CardError
 from flatnorm_xr.camera.file_bytes import FileBytes, FileStamp, Unreadable
-from flatnorm_xr.camera.headers import FileHeaders
+from flatnorm_xr.camera.headers import FileHeaders, primary_end
 from flatnorm_xr.camera.image_place import ImagePlace
 from flatnorm_xr.measure.checksums import verify_sums
 from flatnorm_xr.measure.rice import SLACK
@@ -173,7 +174,7 @@ class Words:
         if place.datasum is None and not place.checksum:
             return ""
         try:
-            if self._primary_fault is None:
+            if self._primary_fault is None and hdu > 0:
                 self._primary_fault = self._verify_primary()
             if self._primary_fault:
                 return self._primary_fault
@@ -185,12 +186,15 @@ class Words:
         return verify_sums(stored[: place.length], header, datasum=place.datasum, checksum=place.checksum)
 
     def _verify_primary(self) -> str:
-        """Compare a primary HDU without an image with its CHECKSUM: its keywords are those of all other HDUs too."""
-        size = self._images[1].header_offset if 0 not in self._images and 1 in self._images else 0
-        stored = self._source.read(0, size if size < _LONGEST_PRIMARY else 0)
-        if not any(stored.startswith(b"CHECKSUM=", at) for at in range(0, len(stored), 80)):
-            return ""
-        wrong = verify_sums(np.frombuffer(stored, np.uint8), b"", datasum=None, checksum=True)
+        """Compare the primary HDU with its CHECKSUM: its keywords are those of all other HDUs too."""
+        cards, size = primary_end(self._source)
+        try:
+            if size > _LONGEST_PRIMARY or not str(cards.get("CHECKSUM") or "").strip():
+                return ""
+        except CardError as error:
+            return f"the primary HDU: {error}"
+        stored = np.frombuffer(self._source.read(0, size), np.uint8)
+        wrong = verify_sums(stored, b"", datasum=None, checksum=True)
         return wrong and "the primary HDU: " + wrong
 
     def _take(self, size: int) -> Bytes:

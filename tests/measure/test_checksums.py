@@ -102,6 +102,20 @@ def test_a_byte_of_the_primary_header_is_seen_in_all(summed: Path) -> None:
             assert words.verify(n) == "the primary HDU: its header and bytes do not add up to CHECKSUM"
 
 
+def test_the_primary_header_spoils_the_file_whatever_the_next_hdu_is(tmp_path: Path) -> None:
+    image = np.ones((4, 4), "i2")
+    for n, second in enumerate((fits.ImageHDU(), fits.BinTableHDU.from_columns([fits.Column("a", "J", array=[1])]))):
+        for primary in (fits.PrimaryHDU(), fits.PrimaryHDU(image)):
+            primary.header["EXPNUM"] = 7
+            path = tmp_path / f"{n}.fits"
+            fits.HDUList([primary, second, fits.ImageHDU(image)]).writeto(path, checksum=True, overwrite=True)
+            with open_words(read_headers(path)) as words:
+                assert words.verify(2) == ""
+            path.write_bytes(path.read_bytes().replace(b"                   7", b"                   T"))
+            with open_words(read_headers(path)) as words:
+                assert "the primary HDU" in words.verify(2)
+
+
 def test_no_checksum_nothing_wrong(tmp_path: Path) -> None:
     fits.PrimaryHDU(np.ones((4, 4), "i2")).writeto(tmp_path / "a.fits")
     with open_words(read_headers(tmp_path / "a.fits")) as words:
