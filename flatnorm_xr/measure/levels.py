@@ -65,7 +65,7 @@ def measure(
         FITS files (plain, .gz or .fz), or globs.
     camera : str, path or Profile, optional
         Name of a packaged profile, or a profile of your own; recognised from the headers when not given.
-    statistic : {"meanclip", "median", "mean"}
+    statistic : {"meanclip", "sigmaclip", "median", "mean"}
         What the level is (`flatnorm_xr.measure.kernels.clipped_statistics`).
     clip : float
         Half-width of the clip in standard deviations.
