@@ -1,14 +1,16 @@
-"""A night of flats, from FITS files to levels: flatnorm-xr beside the loop that one writes with astropy.
+"""A night of flats, from FITS files to levels: flatnorm-xr beside the loop that one writes with astropy or ccdproc.
 
 Run ``python benchmarks/measure_night.py``. The night is written to a temporary folder first: a camera with 16
-amplifiers of 2048 x 512 pixels and 64 columns of overscan in HDUs of their own, 16-bit integers, a file an exposure.
-Both subtract the median of each overscan row, clip three times, and give the levels of every amplifier and of the whole
-detector. Files are warm. Peak memory is that of a process of its own, over what its imports take.
+amplifiers of 2048 x 512 pixels and 64 columns of overscan in HDUs of their own, a file an exposure: 16-bit integers
+plain and tile-compressed, and float32. All subtract the median of each overscan row, clip three times, and give the
+levels of every amplifier and of the whole detector (with ccdproc, if it is installed, of the amplifiers alone). Files
+are warm. Peak memory is that of a process of its own, over what its imports take.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
 import subprocess
@@ -26,6 +28,7 @@ from astropy.stats import sigma_clipped_stats
 
 import flatnorm_xr as fx
 
+KINDS = {"plain": "uint16, plain", "packed": "uint16, tile-compressed (Rice)", "float": "float32, plain"}
 NAMES = [f"Segment1{k}" for k in range(8)] + [f"Segment0{k}" for k in range(7, -1, -1)]
 OVERSCAN = 64
 
@@ -38,8 +41,9 @@ def amplifier(rng: np.random.Generator, rows: int, columns: int, level: float) -
     return np.rint(image + 4 * rng.standard_normal(image.shape)).astype("u2")
 
 
-def write_night(folder: Path, exposures: int, rows: int, columns: int, *, compressed: bool) -> list[str]:
+def write_night(folder: Path, exposures: int, rows: int, columns: int, *, kind: str) -> list[str]:
     """Write the files; the images are made once, and brighter by one adu from exposure to exposure."""
+    to = np.dtype(np.float32 if kind == "float" else np.uint16)
     rng = np.random.default_rng(20261123)
     images = [amplifier(rng, rows, columns, 20_000 + 500 * k) for k in range(16)]
     paths = []
@@ -49,13 +53,13 @@ def write_night(folder: Path, exposures: int, rows: int, columns: int, *, compre
         primary.header.update({"SEQNUM": n + 1, "MJD-BEG": 61367.0 + n / 1000, "FILTER": "r", "EXPTIME": 15.0})
         hdus: list[fits.PrimaryHDU | fits.ImageHDU | fits.CompImageHDU] = [primary]
         for k, name in enumerate(NAMES):
-            image = images[k] + np.uint16(n % 100)
-            hdu = fits.CompImageHDU(image, compression_type="RICE_1") if compressed else fits.ImageHDU(image)
+            image = images[k].astype(to) + to.type(n % 100)
+            hdu = fits.CompImageHDU(image, compression_type="RICE_1") if kind == "packed" else fits.ImageHDU(image)
             hdu.header.update({"EXTNAME": name, "DATASEC": f"[1:{columns},1:{rows}]"})
             x, y = columns * (k % 8), rows * (k // 8)
             hdu.header.update({"DETSEC": f"[{x + 1}:{x + columns},{y + 1}:{y + rows}]"})
             hdus.append(hdu)
-        path = folder / f"{'packed' if compressed else 'plain'}{n:04d}.fits{'.fz' if compressed else ''}"
+        path = folder / f"{kind}{n:04d}.fits{'.fz' if kind == 'packed' else ''}"
         fits.HDUList(hdus).writeto(path)
         paths.append(str(path))
     return paths
@@ -83,6 +87,19 @@ def with_astropy(paths: list[str]) -> np.ndarray:
         sigma_clipped_stats(np.concatenate(all_pixels), sigma=3, maxiters=3, cenfunc="mean")
         levels.append(found)
     return np.transpose(levels)
+
+
+def with_ccdproc(paths: list[str]) -> None:
+    """Do the same with ccdproc's overscan and trim; the detector as a whole is not measured."""
+    import ccdproc
+
+    for path in paths:
+        with fits.open(path, memmap=False) as hdus:
+            for hdu in hdus[1:]:
+                image = ccdproc.CCDData(hdu.data.astype(np.float32), unit="adu")
+                image = ccdproc.subtract_overscan(image, overscan=image[:, -OVERSCAN:], median=True)
+                image = ccdproc.trim_image(image[:, :-OVERSCAN])
+                sigma_clipped_stats(image.data, sigma=3, maxiters=3, cenfunc="mean")
 
 
 def merely_read(paths: list[str]) -> None:
@@ -117,15 +134,17 @@ def compare(paths: list[str], few: int, rounds: int, nbytes: int) -> None:
     """Print the table of one kind of file, times of one exposure."""
     some = paths[:few]
     difference = np.abs(ours(some[:1], threads=1) / with_astropy(some[:1]) - 1).max()
-    found = times(
-        {
-            "flatnorm-xr, one thread": lambda: ours(some, threads=1),
-            "flatnorm-xr, two threads": lambda: ours(some, threads=2),
-            "astropy, read and clip": lambda: with_astropy(some),
-            "astropy, merely read": lambda: merely_read(some),
-        },
-        rounds,
-    )
+    contenders: dict[str, Callable[[], object]] = {
+        "flatnorm-xr, one thread": lambda: ours(some, threads=1),
+        "flatnorm-xr, two threads": lambda: ours(some, threads=2),
+        "astropy, read and clip": lambda: with_astropy(some),
+        "astropy, merely read": lambda: merely_read(some),
+    }
+    if importlib.util.find_spec("ccdproc") is None:
+        print("  ccdproc is not installed")
+    else:
+        contenders["ccdproc, read and clip"] = lambda: with_ccdproc(some)
+    found = times(contenders, rounds)
     one, least = found["flatnorm-xr, one thread"], memory_pass(nbytes)
     for name, seconds in found.items():
         print(f"  {name:30s}{1e3 * seconds / few:10.1f}{seconds / one:10.2f}{seconds / few / least:14.1f}")
@@ -204,12 +223,12 @@ def main() -> None:
     rows, columns = (64, 64) if given.quick else (2048, 512)
     exposures, rounds, few = (4, 1, 2) if given.quick else (given.exposures, given.rounds, 8)
     with tempfile.TemporaryDirectory() as folder:
-        for compressed in (False, True):
-            number = min(exposures, 2 * few) if compressed else exposures
-            paths = write_night(Path(folder), number, rows, columns, compressed=compressed)
-            kind = "tile-compressed, Rice" if compressed else "plain"
-            print(f"{kind:32s}{'ms':>10s}{'x ours':>10s}{'x memory pass':>14s}   an exposure, {os.cpu_count()} cores")
-            compare(paths, min(few, number), rounds, 16 * rows * (columns + OVERSCAN) * 2)
+        for kind, title in KINDS.items():
+            number = exposures if kind == "plain" else min(exposures, 2 * few)
+            paths = write_night(Path(folder), number, rows, columns, kind=kind)
+            print(f"{title:32s}{'ms':>10s}{'x ours':>10s}{'x memory pass':>14s}   an exposure, {os.cpu_count()} cores")
+            size = 4 if kind == "float" else 2
+            compare(paths, min(few, number), rounds, 16 * rows * (columns + OVERSCAN) * size)
             in_processes(paths[: 4 * few])
             for threads in (1, 2):
                 found = peak_memory(paths, threads)
