@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import isfinite, nan
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
@@ -226,15 +226,41 @@ def _aspect(hdu: HduHeader, profile: Profile, path: str) -> float:
 
 
 def _map_of_wcs(hdu: HduHeader, letter: str, origin: Sequence[float]) -> Affine:
-    """Pixels of an HDU onto focal plane pixels, less the origin; NaN where a card is missing."""
-
-    def card(name: str, default: float) -> float:
-        value = hdu.get(f"{name}{letter}")
-        return default if value is None else float(value)
-
-    x, y = card("CRPIX1", 0.0), card("CRPIX2", 0.0)
+    """Pixels of an HDU onto focal plane pixels, less the origin; NaN where the cards do not say it or contradict."""
+    cards = _cards_of_wcs(hdu, letter)
+    (a, b), (c, d) = matrix = _matrix_of_wcs(cards)
+    if a * d == b * c:  # all pixels on a line
+        return Affine(*[nan] * 6)
+    x, y = (cards.get(f"CRPIX{i}", 0.0) for i in (1, 2))
     found: list[float] = []
-    for i in (1, 2):
-        columns, rows = (card(f"CDELT{i}", 1.0) * card(f"PC{i}_{j}", float(i == j)) for j in (1, 2))
-        found += [card(f"CRVAL{i}", nan) - columns * x - rows * y - origin[i - 1], columns, rows]
+    for i, (columns, rows) in enumerate(matrix):
+        found += [cards.get(f"CRVAL{i + 1}", nan) - columns * x - rows * y - origin[i], columns, rows]
     return Affine(*found)
+
+
+def _cards_of_wcs(hdu: HduHeader, letter: str) -> dict[str, float]:
+    """Numbers that a header gives to a linear WCS, by keyword without the letter; NaN for what is no number."""
+    names = [f"{name}{i}" for name in ("CRPIX", "CRVAL", "CDELT") for i in (1, 2)]
+    names += [f"{name}{i}_{j}" for name in ("CD", "PC") for i in (1, 2) for j in (1, 2)]
+    values = {name: hdu.get(f"{name}{letter}") for name in names}
+    return {
+        name: float(value) if isinstance(value, int | float) else nan
+        for name, value in values.items()
+        if value is not None
+    }
+
+
+def _matrix_of_wcs(cards: Mapping[str, float]) -> list[tuple[float, float]]:
+    """Change of each coordinate per column and per row: CD, or else CDELT times PC; NaN where both are given.
+
+    As FITS has it: where there is any card of CD, those of CD that lack are 0, and CDELT means nothing.
+    """
+    kinds = {name[:2] for name in cards if "_" in name}
+    if kinds == {"CD", "PC"}:
+        return [(nan, nan)] * 2
+    if kinds == {"CD"}:
+        return [(cards.get(f"CD{i}_1", 0.0), cards.get(f"CD{i}_2", 0.0)) for i in (1, 2)]
+    step = {i: cards.get(f"CDELT{i}", 1.0) for i in (1, 2)}
+    return [
+        (step[i] * cards.get(f"PC{i}_1", float(i == 1)), step[i] * cards.get(f"PC{i}_2", float(i == 2))) for i in (1, 2)
+    ]

@@ -34,15 +34,15 @@ class Region:
         Centre x and y, and radius.
     polygon : tuple of (x, y)
         Its vertices in order, either way round; empty when there is none. Where it crosses itself, a point is inside
-        when a ray from it crosses the edges an odd number of times.
+        when a ray from it crosses the edges an odd number of times. Lists and arrays are made tuples, as of ``circle``.
     units : {"mm", "pixel"}
         mm in the focal plane, or pixels of the detector's trimmed image (1-based, as in FITS).
 
     Raises
     ------
     CameraError
-        Neither circle nor polygon, a radius that is not positive, fewer than three vertices or all in one line, a
-        number that is not finite, other units.
+        Neither circle nor polygon, a radius that is not positive, fewer than three vertices or all in one line, what is
+        no number or not finite, other units.
     """
 
     circle: tuple[float, float, float] | None = None
@@ -50,6 +50,15 @@ class Region:
     units: str = "mm"
 
     def __post_init__(self) -> None:
+        try:
+            circle = None if self.circle is None else _numbers(self.circle)
+            polygon = tuple(map(_numbers, self.polygon))
+        except (TypeError, ValueError) as error:
+            msg = f"region: circle {self.circle!r}, polygon {self.polygon!r} must be lists of numbers, {_WAYS}"
+            raise CameraError(msg) from error
+        # lists and arrays are as good, but a region must be hashable
+        object.__setattr__(self, "circle", circle)
+        object.__setattr__(self, "polygon", polygon)
         problems = list(_problems(self))
         if problems:
             msg = f"region: {offenders(problems)}; {_WAYS}"
@@ -172,18 +181,11 @@ def read_region(given: Any, *, what: str = "vignetting") -> Region | None:
         problem = f"unknown key {offenders(unknown)}; allowed: circle, polygon, units" if unknown else "no units"
         msg = f"{what}: {problem} ({' or '.join(UNITS)}); {_WAYS}"
         raise CameraError(msg)
-    circle, polygon = given.get("circle"), given.get("polygon")
+    polygon = given.get("polygon")
     try:
-        return Region(
-            circle=None if circle is None else _numbers(circle),  # type: ignore[arg-type]
-            polygon=tuple(_numbers(vertex) for vertex in polygon or ()),  # type: ignore[misc]
-            units=given["units"],
-        )
+        return Region(given.get("circle"), () if polygon is None else polygon, given["units"])
     except CameraError as error:
         msg = f"{what}: {str(error).removeprefix('region: ')}"
-        raise CameraError(msg) from error
-    except (TypeError, ValueError) as error:
-        msg = f"{what}: circle {circle!r}, polygon {polygon!r} must be lists of numbers, {_WAYS}"
         raise CameraError(msg) from error
 
 

@@ -183,6 +183,45 @@ def test_sections_of_amplifiers_in_the_mosaic() -> None:
     assert [place(amplifier).x for amplifier in found.amplifiers] == pytest.approx([-0.5, 0.5])
 
 
+def map_of(**cards: float | str) -> tuple[float, ...] | None:
+    """How pixels come to lie in a focal plane of 1 mm pixels, by WCS F: x and y per column and row."""
+    given = load_profile("decam")
+    rules = replace(given.position, section=None, size=None, wcs="F", origin=(0.0, 0.0), pixel_size=1.0)
+    header = ccd(CRVAL1F=100.0, CRVAL2F=-50.0, CRPIX1F=1.0, CRPIX2F=1.0, **cards)
+    primary = fits.Header([("SIMPLE", True), ("NAXIS", 0)])
+    headers = FileHeaders.from_headers([primary, header])
+    (found,) = describe(headers, profile=replace(given, position=rules)).detectors
+    to = found.amplifiers[0].to_focal_plane
+    if to is None:
+        assert np.isnan([place(found), *map(place, found.amplifiers)]).all()
+        return None
+    assert to(1.0, 1.0) == pytest.approx((100, -50))
+    return to.x_column, to.x_row, to.y_column, to.y_row
+
+
+def test_the_matrix_of_a_wcs_is_cd_or_cdelt_times_pc() -> None:
+    assert map_of() == (1, 0, 0, 1)
+    assert map_of(CDELT1F=2.0, CDELT2F=3.0) == (2, 0, 0, 3)
+    quarter = {"PC1_1F": 0.0, "PC1_2F": -1.0, "PC2_1F": 1.0, "PC2_2F": 0.0}
+    assert map_of(CDELT1F=2.0, CDELT2F=3.0, **quarter) == (0, -2, 3, 0)
+    # what lacks of PC is that of the identity, what lacks of CD is 0, and CDELT means nothing beside CD
+    assert map_of(PC1_2F=0.5) == (1, 0.5, 0, 1)
+    assert map_of(CD1_2F=-2.0, CD2_1F=3.0, CDELT1F=7.0, CDELT2F=7.0) == (0, -2, 3, 0)
+
+
+@pytest.mark.parametrize(
+    "cards",
+    [
+        pytest.param({"CD1_1F": 1.0, "CD2_2F": 1.0, "PC1_1F": 1.0}, id="both matrices"),
+        pytest.param({"CD1_2F": -2.0}, id="all pixels on a line"),
+        pytest.param({"CDELT1F": 0.0}, id="no step"),
+        pytest.param({"CD1_1F": "one", "CD2_2F": 1.0}, id="not a number"),
+    ],
+)
+def test_a_wcs_that_makes_no_sense_gives_no_places(cards: dict[str, Any]) -> None:
+    assert map_of(**cards) is None
+
+
 @pytest.fixture(scope="module", params=["decam", "lsstcam"])
 def night(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[xr.Dataset, xr.Dataset]:
     folder = tmp_path_factory.mktemp(request.param)

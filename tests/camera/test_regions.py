@@ -89,6 +89,19 @@ def test_regions_are_read(given: Any, expected: Region | None) -> None:
     assert pickle.loads(pickle.dumps(read_region(given))) == expected
 
 
+def test_lists_and_arrays_make_the_same_region_as_tuples() -> None:
+    expected = Region((2, 2, 3), SQUARE)
+    lists: Any = [2, 2, 3], [list(p) for p in SQUARE]
+    arrays: Any = np.array([2, 2, 3]), np.array(SQUARE)
+    for one in (Region(*lists), Region(*arrays)):
+        assert one == expected
+        assert hash(one) == hash(expected)
+        assert one.inside([2, 4], [2, 4]).tolist() == expected.inside([2, 4], [2, 4]).tolist()
+    assert read_region({"polygon": np.array(SQUARE), "units": "pixel"}) == Region(polygon=SQUARE, units="pixel")
+    with pytest.raises(CameraError, match=r"^region: circle None, polygon .* must be lists of numbers"):
+        Region(polygon=[1, 2, 3])  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
