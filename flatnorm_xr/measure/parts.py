@@ -10,9 +10,23 @@ import numpy.typing as npt
 
 from flatnorm_xr.errors import FlatnormError
 
-__all__ = ["Part", "check_shapes", "corrected_pixels", "holds_float32"]
+__all__ = [
+    "Array",
+    "Flags",
+    "Part",
+    "blank_pixels",
+    "blank_word",
+    "check_shapes",
+    "corrected_pixels",
+    "holds_float32",
+    "saturated_pixels",
+]
 
 Array = npt.NDArray[Any]
+Flags = npt.NDArray[np.bool_]
+
+# Below this a float64 and an integer word of 4 bytes add up exactly.
+LARGEST_EXACT_ZERO = 1 << 52
 
 
 class Part(NamedTuple):
@@ -53,7 +67,7 @@ class Part(NamedTuple):
     bad: Array | None = None
 
 
-def corrected_pixels(part: Part) -> tuple[Array, npt.NDArray[np.bool_]]:
+def corrected_pixels(part: Part) -> tuple[Array, Flags]:
     """Corrected values of the pixels of one part, and which of them do not count.
 
     Parameters
@@ -74,12 +88,12 @@ def corrected_pixels(part: Part) -> tuple[Array, npt.NDArray[np.bool_]]:
         Shapes of words, offset, bias and bad that do not fit.
     """
     check_shapes(part)
-    words = part.words
-    bad = _saturated(part) if part.bad is None else _saturated(part) | part.bad
-    if part.blank is not None and words.dtype.kind in "iu":
-        bad |= words == part.blank
+    bad = np.zeros(part.words.shape, np.bool_)
+    for one in (part.bad, blank_pixels(part), saturated_pixels(part)):
+        if one is not None:
+            bad |= one
     if holds_float32(part):
-        values = words.astype(np.float32)
+        values = part.words.astype(np.float32)
     else:
         values = _raw_values(part)
         if part.offset is not None:
@@ -101,14 +115,35 @@ def _raw_values(part: Part) -> Array:
     return values
 
 
-def _saturated(part: Part) -> npt.NDArray[np.bool_]:
+def blank_word(part: Part) -> int | None:
+    """Word that means "no value": None where there is none, as in floats, which say so with NaN."""
+    return part.blank if part.words.dtype.kind in "iu" else None
+
+
+def blank_pixels(part: Part) -> Flags | None:
+    """Pixels whose word means "no value"; None where no word does."""
+    blank = blank_word(part)
+    return None if blank is None else np.asarray(part.words == blank)
+
+
+def saturated_pixels(part: Part) -> Flags | None:
+    """Pixels whose raw value is finite and at or above the limit, bad or not but never blank; None without a limit."""
     if part.limit == math.inf:
-        return np.zeros(part.words.shape, np.bool_)
-    raw = _raw_values(part)
-    saturated: npt.NDArray[np.bool_] = (raw >= part.limit) & np.isfinite(raw)
-    if part.blank is not None and part.words.dtype.kind in "iu":
-        saturated &= part.words != part.blank
-    return saturated
+        return None
+    if _has_raw_integers(part) and math.isfinite(part.limit):
+        # No copy in float64 where integers tell the same.
+        saturated = np.asarray(part.words >= math.ceil(part.limit) - int(part.zero))
+    else:
+        raw = _raw_values(part)
+        saturated = (raw >= part.limit) & np.isfinite(raw)
+    blank = blank_pixels(part)
+    return saturated if blank is None else saturated & ~blank
+
+
+def _has_raw_integers(part: Part) -> bool:
+    kind = part.words.dtype
+    is_exact = float(part.zero).is_integer() and abs(part.zero) < LARGEST_EXACT_ZERO
+    return kind.kind in "iu" and kind.itemsize <= 4 and part.scale == 1 and is_exact
 
 
 def holds_float32(part: Part) -> bool:
