@@ -61,6 +61,8 @@ class FileBytes:
     def __init__(self, path: str, *, stamp: FileStamp | None = None) -> None:
         self._stream: IO[bytes] | None = None
         self._raw: IO[bytes] | None = None
+        self._whole = False
+        self._broken = ""
         try:
             self._fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe must not keep us waiting
         except OSError as error:
@@ -157,9 +159,19 @@ class FileBytes:
             raise Unreadable(msg)
 
     def check_rest(self) -> None:
-        """Unpack what is left of a packed file, which ends in a checksum of all of it."""
-        while self._stream is not None and self._next(_SKIP):
-            pass
+        """Unpack what is left of a packed file that was read from: it ends in a checksum of all of it.
+
+        Does nothing for plain files, nor when it was done before.
+
+        Raises
+        ------
+        Unreadable
+            The file is cut off or damaged; any byte read from it may be wrong.
+        """
+        if self._broken:
+            raise Unreadable(self._broken)
+        while self._stream is not None and not self._whole:
+            self._next(_SKIP)
 
     def _go_to(self, offset: int) -> None:
         if self._stream is None or offset < self._position:
@@ -183,8 +195,10 @@ class FileBytes:
         try:
             block = self._stream.read(count)
         except Exception as error:  # whatever the unpackers raise on damaged bytes
-            raise Unreadable(one_line(error)) from error
+            self._broken = one_line(error)
+            raise Unreadable(self._broken) from error
         self._position += len(block)
+        self._whole = self._whole or not block
         return block
 
 

@@ -66,8 +66,8 @@ def measure_file(file: FileDescription, *, setting: Reduction) -> FileLevels:
     Returns
     -------
     FileLevels
-        Scalars only. What cannot be read is flagged UNREADABLE; so is all that is left of a file that cannot be opened,
-        or was changed since its headers were read.
+        Scalars only. What cannot be read is flagged UNREADABLE; so is all of a file that cannot be opened, was changed
+        since its headers were read, or is packed as a whole and damaged anywhere.
     """
     from flatnorm_xr.measure.words import Unreadable, open_words
 
@@ -79,9 +79,8 @@ def measure_file(file: FileDescription, *, setting: Reduction) -> FileLevels:
                 levels.extend(_measure_detector(words, detector, file, setting, faults))
                 words.release()
     except Unreadable as error:
-        faults.append(str(error))
-        done = {level.detector for level in levels}
-        levels.extend(level for d in file.detectors if d.id not in done for level in _unreadable(d, file.profile))
+        # Levels found before are dropped: nothing tells which bytes of a damaged packed file are right.
+        levels, faults = _all_unreadable(file), [str(error)]
     return FileLevels(file, tuple(levels), _provenance(file, setting.checksum), tuple(faults))
 
 
@@ -109,7 +108,7 @@ def bad_in_file(file: FileDescription, *, setting: Reduction) -> list[CommonMask
                 found.append(frame_mask(frame, path=file.path, saturated_fraction=SATURATED_FRACTION))
                 words.release()
     except Unreadable:
-        pass
+        return []
     return found
 
 
@@ -178,8 +177,11 @@ def _level(detector: int | str, amplifier: str | None, found: Statistics, satura
 
 def unreadable_file(file: FileDescription, reason: str) -> FileLevels:
     """Levels of a file of which nothing could be read: holes, with a reason."""
-    levels = tuple(level for detector in file.detectors for level in _unreadable(detector, file.profile))
-    return FileLevels(file, levels, _provenance(file, False), (reason,))
+    return FileLevels(file, tuple(_all_unreadable(file)), _provenance(file, False), (reason,))
+
+
+def _all_unreadable(file: FileDescription) -> list[Level]:
+    return [level for detector in file.detectors for level in _unreadable(detector, file.profile)]
 
 
 def _unreadable(detector: Detector, profile: Profile) -> Iterator[Level]:

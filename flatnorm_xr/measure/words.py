@@ -226,8 +226,6 @@ class Words:
         self._source.check_holds(place.offset, length)
         data = self._take(length + SLACK)
         self._source.read_into(place.offset, data[:length].data)
-        if place.hdu == max(self._images):
-            self._source.check_rest()
         self._source.check_unchanged()
         return data
 
@@ -251,12 +249,14 @@ def open_words(file: ImageFile | FileHeaders, *, buffers: Buffers | None = None)
     Raises
     ------
     Unreadable
-        The file cannot be opened, or has changed since its headers were read.
+        The file cannot be opened, or has changed since its headers were read. Also when it is closed: a file packed as
+        a whole ends in a checksum, and where that is wrong no image read from it is to be trusted.
     """
     with FileBytes(file.path, stamp=file.stamp) as source:
         images = file.places if isinstance(file, FileHeaders) else file.images
         words = Words(source, images, _BUFFERS if buffers is None else buffers)
         try:
             yield words
+            source.check_rest()
         finally:
             words.release()

@@ -17,6 +17,7 @@ import pytest
 from astropy.io import fits
 from numpy.testing import assert_array_equal
 
+from flatnorm_xr.camera.headers import read_headers
 from flatnorm_xr.errors import CameraError, FlatnormError, FlatnormWarning, ReadError
 from flatnorm_xr.flags import Flag
 from flatnorm_xr.measure.levels import measure
@@ -382,14 +383,31 @@ def test_a_truncated_file_leaves_a_flagged_hole(tmp_path: Path, missing: int) ->
         measure(str(tmp_path / "*.fits"), strict=True)
 
 
-def test_a_truncated_gzip_leaves_a_flagged_hole(tmp_path: Path) -> None:
+def test_a_truncated_gzip_is_a_flagged_hole(tmp_path: Path) -> None:
+    """As a whole: without its checksum nothing tells the end of what was cut from that of what was changed."""
     decam(tmp_path / "a.fits", 1)
     content = gzip.compress(decam(tmp_path / "b.fits", 2).read_bytes(), compresslevel=0)
     (tmp_path / "b.fits").unlink()
     (tmp_path / "b.fits.gz").write_bytes(content[: len(content) - 3000])
     ds = quiet(str(tmp_path / "*.fits*"))
-    assert_array_equal(ds.background.sel(exposure=2, detector=1), [2001, 4001])
-    assert (ds.quality.sel(exposure=2, detector=2) == Flag.UNREADABLE).all()
+    assert_array_equal(ds.background.sel(exposure=1, detector=1), [1001, 2001])
+    assert (ds.quality.sel(exposure=2) == Flag.UNREADABLE).all()
+    assert ds.background.sel(exposure=2).isnull().all()
+
+
+@pytest.mark.parametrize("detector", [1, 2])
+def test_a_byte_that_only_the_checksum_of_gzip_shows_is_a_flagged_hole(tmp_path: Path, detector: int) -> None:
+    """Whichever detector it is in: both are holes."""
+    decam(tmp_path / "a.fits", 1)
+    path = decam(tmp_path / "b.fits", 2)
+    content = gzip.compress(path.read_bytes() + bytes(1 << 16), compresslevel=0)  # the sum stands far behind
+    at = content.index(path.read_bytes()[read_headers(path).places[detector].offset :][:200]) + 100
+    path.unlink()
+    path.with_suffix(".fits.gz").write_bytes(content[:at] + bytes([content[at] ^ 64]) + content[at + 1 :])
+    ds = quiet(str(tmp_path / "*.fits*"))
+    assert (ds.quality.sel(exposure=1) == 0).all()
+    assert (ds.quality.sel(exposure=2) == Flag.UNREADABLE).all()
+    assert ds.background.sel(exposure=2).isnull().all()
 
 
 def test_corrupt_tiles_leave_a_flagged_hole(tmp_path: Path) -> None:
