@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import isfinite, nan
 from typing import Any, NamedTuple
 
+from flatnorm_xr.camera.faults import Reading
 from flatnorm_xr.camera.headers import FileHeaders, HduHeader
 from flatnorm_xr.camera.places import Affine
-from flatnorm_xr.camera.profiles import Profile
 from flatnorm_xr.camera.rules import LEFT_OF_DATA, RIGHT_OF_DATA, Match, Rule, match_all
 from flatnorm_xr.camera.sections import Section, parse_section
-from flatnorm_xr.errors import CameraError
+from flatnorm_xr.errors import CameraError, offenders
 
-__all__ = ["USE_GENERIC", "Amplifier", "Draft", "Partners", "Reading", "find_partners", "number", "read_amplifiers"]
+__all__ = ["USE_GENERIC", "Amplifier", "Draft", "Partners", "find_partners", "number", "read_amplifiers"]
 
 USE_GENERIC = 'correct the profile, or pass camera="generic" for processed images'
 """What to do where a profile does not fit."""
+
+_WHERE_OUTSIDE = (
+    "is the file of another readout mode, binned, or trimmed already? Correct the sections in the camera profile, or "
+    'pass camera="generic" for processed images'
+)
 
 
 @dataclass(frozen=True)
@@ -93,21 +98,6 @@ class Partners(NamedTuple):
     overscan: HduHeader | None = None
 
 
-@dataclass(frozen=True)
-class Reading:
-    """One file that is read by one profile; ``faults``, if given, collects what is wrong instead of raising it."""
-
-    path: str
-    profile: Profile
-    faults: list[str] | None = field(default=None)
-
-    def wrong(self, message: str) -> None:
-        """Raise, or note, what is wrong with one HDU."""
-        if self.faults is None:
-            raise CameraError(message)
-        self.faults.append(message)
-
-
 def find_partners(headers: FileHeaders, reading: Reading) -> tuple[list[HduHeader], Mapping[int, Partners]]:
     """Tell images from the masks and overscans that go with them.
 
@@ -155,29 +145,42 @@ def _paired(
     kind: str, images: Sequence[HduHeader], others: Sequence[HduHeader], pair: Rule | None, reading: Reading
 ) -> Iterator[tuple[int, HduHeader]]:
     """Images with what goes with them: of the same value, or of the same place in the order."""
+    key = "mask.pair" if kind == "mask" else "overscan_hdu.pair"
     if not others:
         return
     if pair is None:
-        if len(others) != len(images):
-            reading.wrong(
-                f"{reading.path}: {len(images)} images and {len(others)} HDUs of {kind}: which belongs to which cannot "
-                f"be told from their order; give a rule {'mask.pair' if kind == 'mask' else 'overscan_hdu.pair'}"
-            )
+        if len(others) == len(images):
+            yield from ((image.index, other) for image, other in zip(images, others, strict=True))
             return
-        yield from ((image.index, other) for image, other in zip(images, others, strict=True))
+        said = f"{len(images)} images and {len(others)} HDUs of {kind}: which belongs to which"
+        _unpaired(reading, kind, f"{said} cannot be told from their order", f"give a rule {key}")
         return
-    by_value: dict[str, HduHeader] = {}
+    by_value: dict[str | None, list[HduHeader]] = {}
     for other in others:
-        value = str(pair.find(other, path=reading.path))
-        if value in by_value:
-            reading.wrong(
-                f"{reading.path}: {kind} of {pair} {value} stands in HDU {by_value[value].index}, {other.index}"
-            )
-        by_value.setdefault(value, other)
+        value = pair.find(other, path=reading.path)
+        by_value.setdefault(None if value is None else str(value), []).append(other)
+    nameless = [other.index for other in by_value.pop(None, [])]
+    if nameless:
+        said = (
+            f"{kind} in HDU {offenders(nameless)} has no {pair}, by which it should be known what image it belongs to"
+        )
+        _unpaired(reading, kind, said, f"correct the rule {key} in the camera profile")
+    twice = {value: members for value, members in by_value.items() if len(members) > 1}
+    for value, members in twice.items():
+        said = f"{kind} of {pair} {value} stands in HDU {offenders(other.index for other in members)}"
+        _unpaired(reading, kind, said, f"correct the rule {key} in the camera profile")
     for image in images:
         value = pair.find(image, path=reading.path)
-        if value is not None and str(value) in by_value:
-            yield image.index, by_value[str(value)]
+        if value is not None and str(value) in by_value.keys() - twice.keys():
+            yield image.index, by_value[str(value)][0]
+
+
+def _unpaired(reading: Reading, kind: str, said: str, advice: str) -> None:
+    """Collect that it is not known what belongs to what; data quality that may be absent is then not used."""
+    if kind == "mask" and reading.profile.mask.optional:
+        reading.notes.append(f"data quality is not used: {said}")
+    else:
+        reading.wrong(said, advice=advice)
 
 
 def read_amplifiers(hdu: HduHeader, reading: Reading, partners: Partners) -> Iterator[Draft]:
@@ -188,14 +191,14 @@ def read_amplifiers(hdu: HduHeader, reading: Reading, partners: Partners) -> Ite
         name = rules.name.find(hdu, path=path) if rules.name is not None else None
         if name is None:
             said = f"no amplifier name ({rules.name}) as profile {reading.profile.name} wants"
-            reading.wrong(f"{path}[{hdu.index}]: {said}; {USE_GENERIC}")
+            reading.wrong(said, hdu=hdu.index, advice=USE_GENERIC)
             return
         names = (str(name),)
     for name in names:
         data = _data(name, hdu, reading)
         if data is None:
             said = f"no data section ({rules.rule('data', name)}) of amplifier {name}"
-            reading.wrong(f"{path}[{hdu.index}]: {said} as profile {reading.profile.name} wants; {USE_GENERIC}")
+            reading.wrong(f"{said} as profile {reading.profile.name} wants", hdu=hdu.index, advice=USE_GENERIC)
             continue
         gain, read_noise, saturation = (
             number(rules.rule(key, name), hdu, amplifier=name, path=path)
@@ -241,7 +244,7 @@ def _data(name: str, hdu: HduHeader, reading: Reading) -> Section | None:
     if section.x1 > section.x2 or section.y1 > section.y2:
         size = f"{hdu.shape[1]} x {hdu.shape[0]} pixels (x, y)"
         said = f"margins of {left}, {right}, {bottom}, {top} pixels (left, right, bottom, top) leave nothing of {size}"
-        reading.wrong(f"{reading.path}[{hdu.index}]: {said}; correct amplifiers.margins in the camera profile")
+        reading.wrong(said, hdu=hdu.index, advice="correct amplifiers.margins in the camera profile")
         return whole
     return section
 
@@ -279,12 +282,14 @@ def _section(
         section = parse_section(str(value), name=name, where=where)
         if section is not None and what in rules.unbinned:
             section = section.binned(*_binning(hdu, reading))
-        if section is not None and what != "trimmed":
-            section.check_inside(hdu.shape, name=name, where=where)
     except CameraError as error:
-        reading.wrong(str(error))
-        return parse_section(str(value)) if what == "data" and "outside" in str(error) else None
-    return section
+        reading.wrong(str(error).removeprefix(f"{where}: "), hdu=hdu.index)
+        return None
+    if section is None or what == "trimmed" or section.lies_inside(hdu.shape):
+        return section
+    size = f"{hdu.shape[1]} x {hdu.shape[0]} pixels (x, y)"
+    reading.wrong(f"section {name} {section} lies outside the image of {size}", hdu=hdu.index, advice=_WHERE_OUTSIDE)
+    return section if what == "data" else None
 
 
 def _name(what: str, amplifier: str) -> str:

@@ -13,17 +13,19 @@ from flatnorm_xr.camera.amplifiers import (
     USE_GENERIC,
     Amplifier,
     Partners,
-    Reading,
     find_partners,
     number,
     read_amplifiers,
 )
+from flatnorm_xr.camera.faults import Fault, Reading, faults_text
 from flatnorm_xr.camera.file_bytes import FileStamp
 from flatnorm_xr.camera.headers import FileHeaders, HduHeader
 from flatnorm_xr.camera.image_place import ImagePlace
 from flatnorm_xr.camera.places import places_in_mosaic
 from flatnorm_xr.camera.profiles import Profile
+from flatnorm_xr.camera.raw_cards import signs_of_raw
 from flatnorm_xr.camera.rules import Rule
+from flatnorm_xr.camera.section_faults import check_gains, check_sections
 from flatnorm_xr.camera.times import night_of, parse_time, to_utc
 from flatnorm_xr.camera.trimmed import place_in_trimmed
 from flatnorm_xr.errors import CameraError, FlatnormError, ReadError, offenders
@@ -85,6 +87,7 @@ class FileDescription:
 
     ``damage`` says why a part of it cannot be read; ``datasums`` are those of its detectors' HDUs, if all have one.
     ``images`` say where the pixels of every image HDU lie, ``stamp`` what the file was when its headers were read.
+    ``notes`` say what was read otherwise than one may think: levels may not mean what they seem to.
     """
 
     path: str
@@ -96,10 +99,16 @@ class FileDescription:
     datasums: tuple[int, ...] = ()
     images: Mapping[int, ImagePlace] = field(default_factory=dict)
     stamp: FileStamp | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def camera(self) -> str:
+        """Name of the profile."""
+        return self.profile.name
 
 
 def describe(
-    headers: FileHeaders, *, profile: Profile, rule: str = "", faults: list[str] | None = None
+    headers: FileHeaders, *, profile: Profile, rule: str = "", faults: list[Fault] | None = None
 ) -> FileDescription:
     """Find exposure, detectors, amplifiers and sections of a file; no pixel is read.
 
@@ -111,9 +120,9 @@ def describe(
         The camera.
     rule : str
         Why this profile was chosen, for the record.
-    faults : list of str, optional
+    faults : list of Fault, optional
         What is wrong with single HDUs (sections outside the image, an amplifier found twice) is added to it, and the
-        rest described; such a description is for showing, not for measuring.
+        rest described; such a description is for showing, not for measuring. Without it, all of that is one error.
 
     Returns
     -------
@@ -123,19 +132,27 @@ def describe(
     ------
     CameraError
         The profile does not fit: no image, no detector or exposure id, a section that is missing or outside the
-        image, a detector or amplifier found twice.
+        image, a detector or amplifier found twice, data sections with pixels in common, an overscan in a data section
+        or (where it is subtracted by rows) without all rows of its data, no gain that could be applied.
     ReadError
         A header card that cannot be read, or holds a number that cannot be what it stands for.
     """
     from astropy.io.fits import VerifyError
 
+    reading = Reading(headers.path, profile, [] if faults is None else faults)
     try:
-        return _describe(headers, Reading(headers.path, profile, faults), rule)
-    except FlatnormError:
+        file = _describe(headers, reading, rule)
+    except FlatnormError as error:
+        if reading.faults:
+            msg = f"{faults_text(headers.path, reading.faults)}; {error}"
+            raise CameraError(msg) from error
         raise
     except (VerifyError, ArithmeticError, LookupError, TypeError, ValueError) as error:
         msg = f"{headers.path}: the header does not make sense ({' '.join(str(error).split())})"
         raise ReadError(msg) from error
+    if reading.faults and faults is None:
+        raise CameraError(faults_text(headers.path, reading.faults))
+    return file
 
 
 def _describe(headers: FileHeaders, reading: Reading, rule: str) -> FileDescription:
@@ -150,25 +167,28 @@ def _describe(headers: FileHeaders, reading: Reading, rule: str) -> FileDescript
     if profile.layout != "hdu-is-amplifier":
         twice = [label for label, members in groups.items() if len(members) > 1]
         if twice:
-            reading.wrong(
-                f"{path}: detector {offenders(twice)} found in more than one HDU; correct the rule detector.id"
-            )
+            said = f"detector {offenders(twice)} found in more than one HDU"
+            reading.wrong(said, advice="correct the rule detector.id")
+    detectors = (_detector(label, members, reading, partners) for label, members in groups.items())
+    reading.notes.extend(signs_of_raw(hdus, profile))
     return FileDescription(
         path=path,
         profile=profile,
         rule=rule,
         exposure=_exposure(hdus[0], profile, path),
-        detectors=tuple(_detector(label, members, reading, partners) for label, members in groups.items()),
+        detectors=tuple(detector for detector in detectors if detector is not None),
         damage=headers.damage,
-        datasums=_datasums(hdus),
+        datasums=_datasums(hdus, headers.places),
         images=headers.places,
         stamp=headers.stamp,
+        notes=tuple(reading.notes),
     )
 
 
-def _datasums(hdus: Sequence[HduHeader]) -> tuple[int, ...]:
-    values = [str(hdu.header.get("DATASUM", "")).strip() for hdu in hdus]
-    return tuple(map(int, values)) if all(value.isdigit() for value in values) else ()
+def _datasums(hdus: Sequence[HduHeader], places: Mapping[int, ImagePlace]) -> tuple[int, ...]:
+    found = [places[hdu.index].datasum for hdu in hdus if hdu.index in places]
+    known = tuple(value for value in found if value is not None)
+    return known if len(known) == len(hdus) else ()
 
 
 def detector_ids(hdus: Sequence[HduHeader], *, profile: Profile, path: str) -> list[int | str | None]:
@@ -255,14 +275,19 @@ def _time(hdu: HduHeader, profile: Profile, path: str, seconds: float) -> np.dat
 
 def _detector(
     label: int | str, hdus: Sequence[HduHeader], reading: Reading, partners: Mapping[int, Partners]
-) -> Detector:
+) -> Detector | None:
+    """One detector; None when no amplifier of it is left, which then is a fault of the file."""
     profile, path = reading.profile, reading.path
     drafts = [draft for hdu in hdus for draft in read_amplifiers(hdu, reading, partners.get(hdu.index, Partners()))]
+    if not drafts:
+        return None
     names = [draft.name for draft in drafts]
     twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
     if twice:
         said = f"detector {label} has amplifier {offenders(twice)} twice"
-        reading.wrong(f"{path}: {said}; correct the rule amplifiers.name")
+        reading.wrong(said, advice="correct the rule amplifiers.name")
+    check_sections(label, drafts, reading)
+    check_gains(label, drafts, reading)
     trimmed, shape = place_in_trimmed(
         [draft.data for draft in drafts],
         [draft.trimmed for draft in drafts],

@@ -7,16 +7,17 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from flatnorm_xr.camera.faults import Fault, faults_text
 from flatnorm_xr.camera.files import Paths, find_files
 from flatnorm_xr.camera.geometry import Amplifier, Detector, Exposure, describe
 from flatnorm_xr.camera.headers import FileHeaders, read_headers
 from flatnorm_xr.camera.night_remarks import remarks_between
 from flatnorm_xr.camera.profiles import Profile, load_profile, recognise, why_recognised
-from flatnorm_xr.camera.remarks import missing, remarks_on
-from flatnorm_xr.errors import FlatnormError, ReadError, offenders
+from flatnorm_xr.camera.remarks import remarks_on
+from flatnorm_xr.errors import FlatnormError, ReadError
 from flatnorm_xr.progress import counted
 
-__all__ = ["Inspection", "inspect", "missing", "take"]
+__all__ = ["Inspection", "inspect", "take"]
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ def _inspect_file(path: str, given: Profile | None) -> Inspection:
     except ReadError as error:
         return Inspection(path=path, error=str(error))
     known = Inspection(path=path, camera=profile.name, title=profile.title, rule=rule)
-    faults: list[str] = []
+    faults: list[Fault] = []
     try:
         file = describe(headers, profile=profile, rule=rule, faults=faults)
         remarks = tuple(remarks_on(file, headers))
@@ -126,7 +127,7 @@ def _inspect_file(path: str, given: Profile | None) -> Inspection:
         exposure=file.exposure,
         detectors=file.detectors,
         remarks=remarks,
-        error=offenders(dict.fromkeys(faults)),
+        error=faults_text(path, faults),
     )
 
 

@@ -92,6 +92,12 @@ _ROWS = (
     Key("mask.only", "match", "{KEYWORD: regex}: HDUs that are images of data quality, never detectors", default=()),
     Key("mask.pair", "rule", "the value that an image and its mask share; the first with the first when not given"),
     Key(
+        "mask.optional",
+        "boolean",
+        "true: a file without any such HDU is no news, and those whose image is not known are not used",
+        default=False,
+    ),
+    Key(
         "mask.bits",
         "bits",
         "numbers of the bits that are bad, 0 the lowest; any but 0 is bad when not given",
@@ -207,7 +213,8 @@ def _read_boolean(given: Any, row: Key) -> bool:
 
 
 def _read_integer(given: Any, row: Key) -> int:
-    _require(isinstance(given, int) and not isinstance(given, bool) and given >= 0, f"{given!r} must be a whole number")
+    ok = isinstance(given, int) and not isinstance(given, bool) and given >= 0
+    _require(ok, f"{given!r} must be a whole number, 0 or more")
     return int(given)
 
 

@@ -106,11 +106,12 @@ class AmplifierRules:
 class MaskRules:
     """What a profile says of HDUs that hold data quality.
 
-    ``bits`` are the numbers of the bits that are bad; empty: any value but 0 is.
+    ``bits`` are the numbers of the bits that are bad; empty: any value but 0 is. ``optional``: a file may have none.
     """
 
     only: Match = ()
     pair: Rule | None = None
+    optional: bool = False
     bits: tuple[int, ...] = ()
 
 
@@ -258,6 +259,8 @@ def _contradictions(values: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "detector.position", "needs pixel_size, in mm"
     if "mask.pair" in given and not values.get("mask.only", True):
         yield "mask.pair", "needs mask.only, which says what HDUs are masks"
+    if values.get("mask.optional") and not values.get("mask.only", True):
+        yield "mask.optional", "needs mask.only, which says what HDUs are masks"
     region: dict[str, Any] = {key: values.get(f"vignetting.{key}") for key in ("circle", "polygon", "units")}
     try:
         if None not in region.values():

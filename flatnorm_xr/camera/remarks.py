@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from math import isfinite
 from statistics import median
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from flatnorm_xr.camera.amplifiers import Amplifier
-from flatnorm_xr.camera.geometry import Detector, FileDescription
+from flatnorm_xr.camera.geometry import Detector, Exposure, FileDescription
 from flatnorm_xr.camera.headers import FileHeaders
+from flatnorm_xr.camera.profiles import FALLBACKS, Profile
 from flatnorm_xr.camera.times import known_scale
-from flatnorm_xr.camera.trimmed import overlapping
 from flatnorm_xr.errors import offenders
 
-__all__ = ["missing", "remarks_on"]
+if TYPE_CHECKING:
+    from flatnorm_xr.camera.night_remarks import Described
+
+__all__ = ["gains_far_apart", "has_masks", "missing", "no_flat", "remarks_on"]
 
 WILD_GAIN = 2.5
 """Ratio of a gain to the file's median beyond which it is not believed."""
@@ -24,19 +29,48 @@ _SENTENCES = {
     "overscan": "no overscan section: nothing will be subtracted",
     "time": "no time of the exposure",
     "position": "no position in the focal plane",
+    "mask": "no image of data quality: no pixel will be left out by it",
+    "gain": "no gain where the profile says that it is",
+    "read_noise": "no read noise where the profile says that it is",
 }
+
+_NO_FLAT = re.compile(r"bias|\bzero\b|dark(?!.?sky)", re.IGNORECASE)
+"""Types of observation that are no flats; a flat of the dark sky is one."""
 
 
 def missing(file: FileDescription) -> Iterator[tuple[str, int | str]]:
-    """List what the profile promises and the headers lack: ("overscan" | "time" | "position", detector or path)."""
+    """List what the profile promises and the headers lack: (a key of the sentences above, detector or path)."""
     profile = file.profile
     if profile.exposure.time is not None and file.exposure.time is None:
         yield "time", file.path
+    masks = bool(profile.mask.only) and (not profile.mask.optional or has_masks(file))
     for detector in file.detectors:
         if profile.overscan != "none" and any(a.overscan is None for a in detector.amplifiers):
             yield "overscan", detector.id
         if profile.position.known and not isfinite(detector.x):
             yield "position", detector.id
+        if masks and any(a.mask_hdu is None for a in detector.amplifiers):
+            yield "mask", detector.id
+        if profile.name in FALLBACKS:
+            continue  # these try what many cameras have, and promise nothing
+        if any(_lacks(profile, "gain", a, a.gain) and not a.placeholder_gain for a in detector.amplifiers):
+            yield "gain", detector.id
+        if any(_lacks(profile, "read_noise", a, a.read_noise) for a in detector.amplifiers):
+            yield "read_noise", detector.id
+
+
+def _lacks(profile: Profile, key: str, amplifier: Amplifier, value: float) -> bool:
+    return not isfinite(value) and profile.amplifiers.rule(key, amplifier.name) is not None
+
+
+def has_masks(file: Described) -> bool:
+    """Whether any image of a file has an image of data quality."""
+    return any(amplifier.mask_hdu is not None for detector in file.detectors for amplifier in detector.amplifiers)
+
+
+def no_flat(exposure: Exposure) -> bool:
+    """Whether the header calls the exposure a bias or a dark."""
+    return bool(_NO_FLAT.search(exposure.observation_type))
 
 
 def remarks_on(file: FileDescription, headers: FileHeaders) -> Iterator[str]:
@@ -51,6 +85,9 @@ def remarks_on(file: FileDescription, headers: FileHeaders) -> Iterator[str]:
     """
     if file.damage:
         yield f"the file is damaged: {file.damage}"
+    if no_flat(file.exposure):
+        yield f"the type is {file.exposure.observation_type!r}: no flat, but it would be measured as one"
+    yield from file.notes
     yield from _of_cards(file, headers)
     lacking: dict[str, list[int | str]] = {}
     for kind, what in missing(file):
@@ -62,7 +99,6 @@ def remarks_on(file: FileDescription, headers: FileHeaders) -> Iterator[str]:
     unlimited = [d.id for d in file.detectors if any(not isfinite(a.saturation) for a in d.amplifiers)]
     if unlimited and file.profile.overscan != "none":
         yield f"no saturation level, so saturated pixels will be used (detector {offenders(unlimited)})"
-    yield from _of_sections(file)
     unplaced = [detector.id for detector in file.detectors if not detector.trimmed_shape]
     if unplaced:
         yield f"the sections of the trimmed image do not fit the data sections (detector {offenders(unplaced)})"
@@ -89,7 +125,12 @@ def _of_gains(file: FileDescription) -> Iterator[str]:
     negative = [f"{_name(d, a)} ({a.gain:g})" for d, a in amplifiers if a.gain <= 0]
     if negative:
         yield f"a gain cannot be zero or less: {offenders(negative)}"
-    yield from _wild_gains([(_name(d, a), a.gain) for d, a in amplifiers if a.gain > 0])
+    yield from gains_far_apart(file)
+
+
+def gains_far_apart(file: FileDescription) -> Iterator[str]:
+    """Name gains far from the file's median; none, or one sentence."""
+    yield from _wild_gains([(_name(d, a), a.gain) for d in file.detectors for a in d.amplifiers if a.gain > 0])
 
 
 def _wild_gains(gains: Sequence[tuple[str, float]]) -> Iterator[str]:
@@ -108,47 +149,6 @@ def _wild_gains(gains: Sequence[tuple[str, float]]) -> Iterator[str]:
 
 def _name(detector: Detector, amplifier: Amplifier) -> str:
     return f"{detector.id} {amplifier.name}".strip()
-
-
-def _of_sections(file: FileDescription) -> Iterator[str]:
-    shared: list[str] = []
-    dark: list[str] = []
-    short: list[str] = []
-    for detector in file.detectors:
-        for hdu in detector.shapes:
-            inside = [amplifier for amplifier in detector.amplifiers if amplifier.hdu == hdu]
-            shared += _sharing(detector, inside)
-            dark += _lit_overscans(detector, inside)
-        short += [_name(detector, a) for a in detector.amplifiers if _lacks_rows(a)]
-    if shared:
-        yield f"the data sections of two amplifiers have pixels in common: {offenders(shared)}"
-    if dark:
-        yield f"the overscan lies in a data section: {offenders(dark)}"
-    if short and file.profile.overscan == "median-per-row":
-        yield f"the overscan lacks rows of the data section: {offenders(short)}"
-
-
-def _sharing(detector: Detector, amplifiers: Sequence[Amplifier]) -> list[str]:
-    pairs = overlapping([amplifier.data for amplifier in amplifiers])
-    return [f"{detector.id} {amplifiers[a].name} and {amplifiers[b].name}" for a, b in pairs]
-
-
-def _lit_overscans(detector: Detector, amplifiers: Sequence[Amplifier]) -> list[str]:
-    beside = [a for a in amplifiers if a.overscan is not None and a.overscan_hdu is None]
-    return [
-        _name(detector, one)
-        for one in beside
-        if one.overscan is not None and any(overlapping([one.overscan, other.data]) for other in amplifiers)
-    ]
-
-
-def _lacks_rows(amplifier: Amplifier) -> bool:
-    if amplifier.overscan is None:
-        return False
-    rows, wanted = amplifier.overscan.slices[0], amplifier.data.slices[0]
-    if amplifier.overscan_hdu is not None:
-        return bool(rows.stop - rows.start != wanted.stop - wanted.start)
-    return bool(wanted.start < rows.start or wanted.stop > rows.stop)
 
 
 def _of_clock(file: FileDescription, headers: FileHeaders) -> Iterator[str]:

@@ -87,31 +87,16 @@ class Section:
             (self.y2 - 1) // y + 1,
         )
 
-    def check_inside(self, shape: tuple[int, ...], *, name: str, where: str) -> None:
-        """Raise unless the section lies inside an image.
+    def lies_inside(self, shape: tuple[int, ...]) -> bool:
+        """Whether an image of this shape (rows, columns) has all of the section's pixels.
 
-        Parameters
-        ----------
-        shape : tuple of int
-            Rows and columns of the image.
-        name : str
-            What the section is, for example its keyword.
-        where : str
-            File and HDU.
-
-        Raises
-        ------
-        CameraError
-            Naming the section, the image's size and the HDU.
+        Examples
+        --------
+        >>> Section(1, 10, 5, 1).lies_inside((5, 10)), Section(0, 9, 1, 5).lies_inside((5, 10))
+        (True, False)
         """
         x, y = (self.x1, self.x2), (self.y1, self.y2)
-        if min(x) < 1 or min(y) < 1 or max(y) > shape[0] or max(x) > shape[1]:
-            msg = (
-                f"{where}: section {name} {self} lies outside the image of {shape[1]} x {shape[0]} pixels (x, y); "
-                "is the file of another readout mode, binned, or trimmed already? Correct the sections in the camera "
-                'profile, or pass camera="generic" for processed images'
-            )
-            raise CameraError(msg)
+        return min(x) >= 1 and min(y) >= 1 and max(y) <= shape[0] and max(x) <= shape[1]
 
     def __str__(self) -> str:
         return f"[{self.x1}:{self.x2},{self.y1}:{self.y2}]"

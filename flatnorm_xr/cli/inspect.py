@@ -28,7 +28,7 @@ EXAMPLE = "Example: flatnorm inspect 'night/*.fits.fz'"
 MOST_REMARKS = 20
 """Notes that are shown."""
 
-_DETECTORS = re.compile(r" \(detector [^()]*\)$")
+_WHICH = re.compile(r" \((detector|HDU) .*\)$")
 
 ROWS_THAT_FIT = 36
 """Amplifiers of a single file up to which they are listed without being asked for."""
@@ -48,19 +48,21 @@ def command(files: Files, camera: Camera = None, sections: Sections = None, as_j
     """Say what each file is taken for, and by which rule.
 
     Reads the headers alone; writes nothing. What is missing or suspicious, in a file or beside the others, is listed
-    below the files.
+    below the files. The exit status is 1 when none of the files can be measured.
     """
     from flatnorm_xr.camera.inspect import inspect as inspect_files
 
     records = inspect_files(files, camera=camera, progress=not state.quiet)
     if as_json:
         typer.echo(json.dumps([record.to_dict() for record in records], indent=2))
-        return
-    show(records)
-    if sections is None:
-        sections = len(records) == 1 and 0 < sum(len(d.amplifiers) for d in records[0].detectors) <= ROWS_THAT_FIT
-    if sections:
-        show_sections(records)
+    else:
+        show(records)
+        if sections is None:
+            sections = len(records) == 1 and 0 < sum(len(d.amplifiers) for d in records[0].detectors) <= ROWS_THAT_FIT
+        if sections:
+            show_sections(records)
+    if all(record.error for record in records):
+        raise typer.Exit(1)
 
 
 def show_sections(records: Sequence[Inspection]) -> None:
@@ -130,7 +132,7 @@ def show(records: Sequence[Inspection], *, most: int | None = None) -> None:
         if folder:
             say(f"  in {folder}:")
         show_table(
-            ("file", "camera", "exposure", "detectors", "amplifiers", "filter", "type", "seconds", "time (UTC)"),
+            ("file", "camera", "exposure", "detectors", "amplifiers", "filter", "type", "seconds", "middle (UTC)"),
             [_row(record, folder) for record in records],
             noun="files",
         )
@@ -140,6 +142,8 @@ def show(records: Sequence[Inspection], *, most: int | None = None) -> None:
 
 
 def _show_remarks(records: Sequence[Inspection]) -> None:
+    from flatnorm_xr.camera.faults import by_text, with_paths
+
     rules: dict[tuple[str, str], list[str]] = {}
     titles = {record.camera: record.title for record in records}
     for record in records:
@@ -149,9 +153,9 @@ def _show_remarks(records: Sequence[Inspection]) -> None:
         rule = found[0] if len(set(found)) == 1 else without_values
         title = f" ({titles[camera]})" if titles[camera] else ""
         say(f"  {len(found)} file{'s' if len(found) > 1 else ''} taken for {camera}{title} because {rule}")
-    errors = _by_text((record.error, record.path) for record in records if record.error)
+    errors = by_text((record.error, record.path) for record in records if record.error)
     for error, paths in list(errors.items())[:MOST_REMARKS]:
-        _say_note("error", "red", for_the_shell(error) + _where(paths, error))
+        _say_note("error", "red", for_the_shell(with_paths(error, paths)))
     remarks = _by_text((remark, record.path) for record in records for remark in record.remarks)
     for remark, paths in list(remarks.items())[:MOST_REMARKS]:
         _say_note("note", "yellow", remark + _where(paths, remark))
@@ -171,10 +175,10 @@ def _say_note(word: str, colour: str, text: str) -> None:
 
 
 def _by_text(found: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
-    """Paths of each text; texts that differ in the detectors alone are one, without these."""
+    """Paths of each text; texts that differ in the detectors or HDUs alone are one, without these."""
     kinds: dict[str, dict[str, list[str]]] = {}
     for text, path in found:
-        kinds.setdefault(_DETECTORS.sub("", text), {}).setdefault(text, []).append(path)
+        kinds.setdefault(_WHICH.sub("", text), {}).setdefault(text, []).append(path)
     return {
         next(iter(texts)) if len(texts) == 1 else kind: [path for paths in texts.values() for path in paths]
         for kind, texts in kinds.items()

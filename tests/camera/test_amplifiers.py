@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from astropy.io import fits
 
+from flatnorm_xr.camera.faults import Fault
 from flatnorm_xr.camera.geometry import FileDescription, describe
 from flatnorm_xr.camera.headers import FileHeaders
 from flatnorm_xr.camera.profiles import Profile, load_profile
@@ -39,7 +40,7 @@ def headers(*images: dict[str, Any]) -> FileHeaders:
     return FileHeaders.from_headers(made, path="a.fits")
 
 
-def described(profile: Profile, *images: dict[str, Any], faults: list[str] | None = None) -> FileDescription:
+def described(profile: Profile, *images: dict[str, Any], faults: list[Fault] | None = None) -> FileDescription:
     return describe(headers(*images), profile=profile, faults=faults)
 
 
@@ -133,13 +134,15 @@ def test_margins_that_cannot_be(profile: Any, margins: str, said: str) -> None:
 
 def test_faults_are_collected_and_the_rest_is_described(profile: Any) -> None:
     found = profile("amplifiers: {names: [A, B], data: 'DATA{amp}'}\n", layout="hdu-is-detector")
-    faults: list[str] = []
+    faults: list[Fault] = []
     images = [{"EXTVER": 1, "DATAA": "[1:15,1:20]", "DATAB": "[16:31,1:20]"}, {"EXTVER": 2, "DATAA": "[1:9,1:9]"}]
     file = described(found, *images, faults=faults)
     assert [(d.id, [a.name for a in d.amplifiers]) for d in file.detectors] == [(1, ["A", "B"]), (2, ["A"])]
     assert len(faults) == 2
-    assert "a.fits[1]" in faults[0]
-    assert "[16:31,1:20] lies outside" in faults[0]
-    assert "a.fits[2]: no data section (DATA{amp}) of amplifier B" in faults[1]
-    with pytest.raises(CameraError, match=r"\[16:31,1:20\] lies outside"):
+    assert (faults[0].hdu, faults[1].hdu) == (1, 2)
+    assert "[16:31,1:20] lies outside" in faults[0].said
+    assert "no data section (DATA{amp}) of amplifier B" in faults[1].said
+    with pytest.raises(
+        CameraError, match=r"a\.fits\[1\]: .*\[16:31,1:20\] lies outside.*a\.fits\[2\]: no data section"
+    ):
         described(found, *images)

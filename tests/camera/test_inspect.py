@@ -25,6 +25,7 @@ def write_decam(
     ccd.header.update({"CCDNUM": 25, "DETPOS": "S1", "DETSEC": "[1:8,1:10]"})
     ccd.header.update({"DATASECA": data, "BIASSECA": "[1:2,1:10]", "GAINA": gain})
     ccd.header.update({"DATASECB": "[7:10,1:10]", "BIASSECB": "[11:12,1:10]", "GAINB": 4.5})
+    ccd.header.update({"RDNOISEA": 7.0, "RDNOISEB": 7.5})
     if saturation is not None:
         ccd.header.update({"SATURATA": saturation, "SATURATB": saturation})
     fits.HDUList([first, ccd]).writeto(path)
@@ -184,19 +185,43 @@ def test_every_bad_section_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("cards", "said"),
     [
-        ({"DATASECB": "[6:9,1:10]"}, "two amplifiers have pixels in common: 25 A and B"),
-        ({"BIASSECA": "[2:3,1:10]"}, "the overscan lies in a data section: 25 A"),
-        ({"BIASSECA": "[1:2,1:9]"}, "the overscan lacks rows of the data section: 25 A"),
         ({"GAINB": 40.0, "GAINA": 4.0}, "gains differ by more than a factor of 2.5: 25 A (4), 25 B (40)"),
         ({"GAINB": -4.0}, "a gain cannot be zero or less: 25 B (-4)"),
         ({"GAINA": 0.0, "GAINB": 0.0}, "counts as unknown: every amplifier"),
         ({"CCDSECA": "[1:4,1:10]", "CCDSECB": "[5:9,1:10]"}, "the trimmed image do not fit the data sections"),
+        ({"GAINA": ""}, "no gain where the profile says that it is (detector 25)"),
+        ({"RDNOISEB": ""}, "no read noise where the profile says that it is (detector 25)"),
+        ({"OBSTYPE": "zero"}, "the type is 'zero': no flat, but it would be measured as one"),
+        ({"OBSTYPE": "DARK"}, "the type is 'DARK': no flat"),
     ],
 )
-def test_sections_and_gains_that_cannot_be(tmp_path: Path, cards: dict[str, Any], said: str) -> None:
+def test_what_deserves_a_look(tmp_path: Path, cards: dict[str, Any], said: str) -> None:
     path = write_decam(tmp_path / "a.fits")
     change(path, **cards)
     assert any(said in remark for remark in remarks_of(path))
+
+
+@pytest.mark.parametrize("kind", ["dome flat", "FLAT,TWILIGHT", "dark sky flat", "DARKSKY", "object"])
+def test_flats_of_any_kind_are_flats(tmp_path: Path, kind: str) -> None:
+    assert remarks_of(write_decam(tmp_path / "a.fits", OBSTYPE=kind)) == []
+
+
+@pytest.mark.parametrize(
+    ("cards", "said"),
+    [
+        ({"DATASECB": "[6:9,1:10]"}, "two amplifiers have pixels in common: 25 A and B"),
+        ({"BIASSECA": "[2:3,1:10]"}, "the overscan [2:3,1:10] lies in a data section: 25 A"),
+        ({"BIASSECA": "[7:8,1:10]"}, "the overscan [7:8,1:10] lies in a data section: 25 A"),
+        ({"BIASSECA": "[3:6,1:10]"}, "the overscan [3:6,1:10] lies in a data section: 25 A"),
+        ({"BIASSECA": "[1:2,1:9]"}, "the overscan [1:2,1:9] lacks rows of the data section [3:6,1:10]: 25 A"),
+    ],
+)
+def test_sections_that_would_give_wrong_levels_are_errors(tmp_path: Path, cards: dict[str, Any], said: str) -> None:
+    path = write_decam(tmp_path / "a.fits")
+    change(path, **cards)
+    (record,) = inspect(path)
+    assert said in record.error
+    assert record.detectors
 
 
 def test_the_gain_that_is_far_from_many_is_named(tmp_path: Path) -> None:
@@ -221,12 +246,12 @@ def test_one_exposure_twice(tmp_path: Path) -> None:
 
 def test_files_of_one_exposure_that_do_not_agree(tmp_path: Path) -> None:
     paths = write_night(tmp_path, 2)
-    change(paths[1], hdu=0, EXPNUM=1, FILTER="z DECam SDSS c0004 9260.0 1520.0", EXPTIME=3.0, OBSTYPE="zero")
+    change(paths[1], hdu=0, EXPNUM=1, FILTER="z DECam SDSS c0004 9260.0 1520.0", EXPTIME=3.0, OBSTYPE="sky flat")
     change(paths[0], hdu=0, FILTER="g DECam SDSS c0001 4720.0 1520.0", OBSTYPE="dome flat")
     change(paths[1], CCDNUM=26)
     assert remarks_of(paths) == [
         "files of exposure 1 have different filters: g DECam SDSS, z DECam SDSS",
-        "files of exposure 1 have different types: dome flat, zero",
+        "files of exposure 1 have different types: dome flat, sky flat",
         "files of exposure 1 have different exposure times: 2 s, 3 s",
     ]
 
