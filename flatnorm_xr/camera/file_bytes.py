@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import IO, Any
 
@@ -24,6 +25,15 @@ _MOST_PACKED = 1100
 
 class Unreadable(Exception):  # noqa: N818 - a state of the file, which becomes a flag
     """Pixels that cannot be read; the message says why, in one line."""
+
+
+@contextmanager
+def _failures_told() -> Iterator[None]:
+    """Make Unreadable of what the system says: a disk that fails, a server that is gone."""
+    try:
+        yield
+    except OSError as error:
+        raise Unreadable(one_line(error.strerror or error)) from error
 
 
 @dataclass(frozen=True)
@@ -63,25 +73,27 @@ class FileBytes:
         self._raw: IO[bytes] | None = None
         self._whole = False
         self._broken = ""
-        try:
+        self._position = 0
+        with _failures_told():
             self._fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe must not keep us waiting
-        except OSError as error:
-            raise Unreadable(one_line(error.strerror or error)) from error
+        try:
+            self._begin(stamp)
+        except BaseException:
+            self.close()
+            raise
+
+    @_failures_told()
+    def _begin(self, stamp: FileStamp | None) -> None:
         status = os.fstat(self._fd)
         self.stamp = FileStamp.of(status)
         self._wanted = stamp or self.stamp
-        try:
-            if not stat.S_ISREG(status.st_mode):
-                msg = "it is a directory" if stat.S_ISDIR(status.st_mode) else "it is not a regular file"
-                raise Unreadable(msg)
-            self.check_unchanged()
-            magic = os.pread(self._fd, 6, 0)
-            self._gzip = magic.startswith(b"\x1f\x8b")
-            self._open_stream = _unpacker(magic)
-        except (Unreadable, OSError) as error:
-            self.close()
-            raise Unreadable(one_line(error)) from error
-        self._position = 0
+        if not stat.S_ISREG(status.st_mode):
+            msg = "it is a directory" if stat.S_ISDIR(status.st_mode) else "it is not a regular file"
+            raise Unreadable(msg)
+        self.check_unchanged()
+        magic = os.pread(self._fd, 6, 0)
+        self._gzip = magic.startswith(b"\x1f\x8b")
+        self._open_stream = _unpacker(magic)
 
     @property
     def packed(self) -> bool:
@@ -98,7 +110,8 @@ class FileBytes:
         """Close the file."""
         self._close_stream()
         if self._fd >= 0:
-            os.close(self._fd)
+            with suppress(OSError):  # nothing was written that could be lost
+                os.close(self._fd)
             self._fd = -1
 
     def _close_stream(self) -> None:
@@ -107,6 +120,7 @@ class FileBytes:
                 stream.close()
         self._stream = self._raw = None
 
+    @_failures_told()
     def check_unchanged(self) -> None:
         """Raise Unreadable if size or time of the file are not those of the stamp."""
         now = FileStamp.of(os.fstat(self._fd))
@@ -118,6 +132,7 @@ class FileBytes:
             msg = "the file was written to since its headers were read"
             raise Unreadable(msg)
 
+    @_failures_told()
     def holds_nothing_after(self, offset: int) -> bool:
         """Whether the file is known to end at an offset, without unpacking what lies before it."""
         if not self.packed:
@@ -133,15 +148,17 @@ class FileBytes:
             msg = "the file is far too small for it" if self.packed else f"the file ends {lacking} bytes early"
             raise Unreadable(msg)
 
+    @_failures_told()
     def read(self, offset: int, count: int) -> bytes:
-        """Up to ``count`` bytes from an offset; fewer where the file ends."""
+        """Up to ``count`` bytes from an offset; fewer where the file ends; Unreadable if the system fails."""
         if self._open_stream is None:
             return os.pread(self._fd, count, offset)
         self._go_to(offset)
         return self._next(count)
 
+    @_failures_told()
     def read_into(self, offset: int, buffer: memoryview) -> None:
-        """Fill a buffer from an offset; Unreadable if the file ends before."""
+        """Fill a buffer from an offset; Unreadable if the file ends before, or the system fails."""
         done = 0
         if self._open_stream is None:
             while done < len(buffer):
@@ -173,6 +190,7 @@ class FileBytes:
         while self._stream is not None and not self._whole:
             self._next(_SKIP)
 
+    @_failures_told()
     def _go_to(self, offset: int) -> None:
         if self._stream is None or offset < self._position:
             assert self._open_stream is not None

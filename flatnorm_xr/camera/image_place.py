@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
 from typing import Any
 
@@ -12,6 +12,9 @@ from flatnorm_xr.camera.cards import CardError
 __all__ = ["ImagePlace", "TileTable", "find_place"]
 
 _BITPIX = (8, 16, 32, 64, -32, -64)
+
+_DIGITS = 20
+"""Of a DATASUM at most: it has ten, and Python turns no text of thousands of them into a number."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,8 @@ class ImagePlace:
         DATASUM of the header.
     checksum : bool
         Whether the header has a CHECKSUM.
+    sum_fault : str
+        Why the checksums cannot be compared: one of their cards makes no sense. The pixels can be read all the same.
     compression : str
         Empty, or ZCMPTYPE.
     tiles : TileTable or None
@@ -92,6 +97,7 @@ class ImagePlace:
     blank: int | None = None
     datasum: int | None = None
     checksum: bool = False
+    sum_fault: str = ""
     compression: str = ""
     tiles: TileTable | None = None
     fault: str = ""
@@ -153,18 +159,11 @@ def find_place(cards: Any, *, hdu: int, header_offset: int, offset: int, length:
         As in `ImagePlace`.
     """
     shape = image_shape(cards)
-    place = ImagePlace(hdu, header_offset, offset, length, 0, (shape[0], shape[1]))
+    place = ImagePlace(hdu, header_offset, offset, length, 0, (shape[0], shape[1]), **_sums(cards))
     try:
-        return ImagePlace(
-            hdu,
-            header_offset,
-            offset,
-            length,
-            shape=place.shape,
-            **_storage(cards, place.shape, length),
-        )
+        return replace(place, **_storage(cards, place.shape, length))
     except CardError as error:
-        return ImagePlace(**{**vars(place), "fault": str(error)})
+        return replace(place, fault=str(error))
 
 
 def _storage(cards: Any, shape: tuple[int, int], length: int) -> dict[str, Any]:
@@ -181,8 +180,6 @@ def _storage(cards: Any, shape: tuple[int, int], length: int) -> dict[str, Any]:
         "zero": _real(cards, "BZERO", 0.0),
         "scale": _real(cards, "BSCALE", 1.0),
         "blank": _blank(cards, compressed) if bitpix > 0 else None,
-        "datasum": _datasum(cards),
-        "checksum": bool(str(cards.get("CHECKSUM") or "").strip()),
     }
     if compressed:
         found |= {"compression": str(cards.get("ZCMPTYPE", "")).strip(), "tiles": _tiles(cards, shape)}
@@ -200,11 +197,20 @@ def _blank(cards: Any, compressed: bool) -> int | None:
     return value
 
 
+def _sums(cards: Any) -> dict[str, Any]:
+    """Find what the header says of checksums; a card of them that makes no sense is no fault of the pixels."""
+    try:
+        return {"datasum": _datasum(cards), "checksum": bool(str(cards.get("CHECKSUM") or "").strip())}
+    except CardError as error:
+        return {"sum_fault": str(error)}
+
+
 def _datasum(cards: Any) -> int | None:
-    text = str(cards.get("DATASUM") or "").strip()
+    value = cards.get("DATASUM")
+    text = "" if value is None else str(value).strip()
     if not text:
         return None
-    if not text.isdigit() or int(text) >= 1 << 32:
+    if not (text.isdecimal() and len(text) <= _DIGITS and int(text) < 1 << 32):
         msg = f"DATASUM is {text!r}"
         raise CardError(msg)
     return int(text)

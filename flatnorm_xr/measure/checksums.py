@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import numpy.typing as npt
 
 from flatnorm_xr.compiled import compiled
 
-__all__ = ["ones_complement_sum", "verify_sums"]
+__all__ = ["add_sums", "ones_complement_sum", "verify_sums"]
 
 
 def ones_complement_sum(data: npt.NDArray[np.uint8]) -> int:
@@ -29,6 +31,18 @@ def ones_complement_sum(data: npt.NDArray[np.uint8]) -> int:
     whole = len(data) // 4 * 4
     total = int(_add_words(data[:whole].view(np.uint32)))
     total += int.from_bytes(bytes(data[whole:]).ljust(4, b"\0"), "big")
+    return add_sums([total])
+
+
+def add_sums(sums: Iterable[int]) -> int:
+    """Add such sums as the words themselves are added: the sum of DATASUMs is that of all the data.
+
+    Examples
+    --------
+    >>> add_sums([0xFFFFFFFF, 2])
+    2
+    """
+    total = sum(sums)
     while total >> 32:
         total = (total & 0xFFFFFFFF) + (total >> 32)
     return total
@@ -66,10 +80,8 @@ def verify_sums(data: npt.NDArray[np.uint8], header: bytes, *, datasum: int | No
     found = ones_complement_sum(data)
     if datasum is not None and _differ(found, datasum):
         return f"the sum of its bytes is {found}, and DATASUM is {datasum}"
-    if checksum:
-        both = found + ones_complement_sum(np.frombuffer(header, np.uint8))
-        if _differ((both & 0xFFFFFFFF) + (both >> 32), 0):
-            return "its header and bytes do not add up to CHECKSUM"
+    if checksum and _differ(add_sums([found, ones_complement_sum(np.frombuffer(header, np.uint8))]), 0):
+        return "its header and bytes do not add up to CHECKSUM"
     return ""
 
 

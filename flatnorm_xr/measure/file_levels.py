@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -192,6 +192,8 @@ def _unreadable(detector: Detector, profile: Profile) -> Iterator[Level]:
 
 def _provenance(file: FileDescription, checksum: bool) -> dict[str, Any]:
     """Name, size, time and checksums of one file, for the attribute ``inputs``."""
+    from flatnorm_xr.measure.checksums import add_sums
+
     path = file.path
     stamp = file.stamp or FileStamp.of(os.stat(path))  # as its headers were read: it may be another by now, or gone
     entry: dict[str, Any] = {
@@ -200,19 +202,11 @@ def _provenance(file: FileDescription, checksum: bool) -> dict[str, Any]:
         "mtime": file_time(stamp.mtime_ns),
     }
     if file.datasums:
-        entry["DATASUM"] = _add_checksums(file.datasums)
+        entry["DATASUM"] = add_sums(file.datasums)
     if checksum:
         with suppress(OSError), open(path, "rb") as stream:
             entry["sha256"] = hashlib.file_digest(stream, "sha256").hexdigest()
     return entry
-
-
-def _add_checksums(sums: Sequence[int]) -> int:
-    """One DATASUM for all images of a file: the FITS checksum is a ones' complement sum, so sums of it are too."""
-    total = sum(sums)
-    while total >> 32:
-        total = (total & 0xFFFFFFFF) + (total >> 32)
-    return total
 
 
 def file_time(mtime_ns: int) -> str:

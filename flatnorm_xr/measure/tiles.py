@@ -44,7 +44,7 @@ class _Tiles(NamedTuple):
 
 
 def decompress(
-    place: ImagePlace, stored: Bytes, *, header: Callable[[], bytes], empty: Callable[[int], Bytes] = np.empty
+    place: ImagePlace, stored: Bytes, *, header: Callable[[], bytes], empty: Callable[[int], Bytes]
 ) -> Array:
     """Decompress one image.
 

@@ -92,7 +92,9 @@ class Buffers:
 
 
 _BUFFERS = Buffers()
-"""What readers share that are not told otherwise."""
+"""Of the whole process, for readers that are not told otherwise: a file is opened, read and closed by one thread of a
+pool, and the memory for it is worth more than the file, so it goes from file to file and from thread to thread. It is
+lock-guarded and holds no content that anyone looks at."""
 
 
 class ImageFile(Protocol):
@@ -168,11 +170,11 @@ class Words:
         Returns
         -------
         str
-            What is wrong; empty when nothing is, or when the header has neither.
+            What is wrong, be it the card itself; empty when nothing is, or when the header has neither.
         """
         place = self._place(hdu)
-        if place.datasum is None and not place.checksum:
-            return ""
+        if place.sum_fault or (place.datasum is None and not place.checksum):
+            return place.sum_fault
         try:
             if self._primary_fault is None and hdu > 0:
                 self._primary_fault = self._verify_primary()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import subprocess
@@ -224,3 +225,23 @@ def test_a_value_may_be_in_the_primary_header_only(tmp_path: Path) -> None:
     fits.HDUList(hdus).writeto(tmp_path / "a.fits")
     (hdu,) = read_headers(tmp_path / "a.fits").images
     assert (hdu.get("FILTER"), list(hdu.values("GAIN")), hdu.get("NONE")) == ("r", [3.0, 2.0], None)
+
+
+@pytest.mark.parametrize("after", [0, 1, 3])
+def test_a_disk_that_fails(file: Path, monkeypatch: pytest.MonkeyPatch, after: int) -> None:
+    """Headers that were read before are kept; if there is no image among them, it is one clear error."""
+    reads = iter(range(after))
+    pread = os.pread
+
+    def fail_later(*args: Any) -> bytes:
+        if next(reads, None) is None:
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+        return pread(*args)
+
+    monkeypatch.setattr(os, "pread", fail_later)
+    if after == 3:
+        headers = read_headers(file)
+        assert (headers.damage, set(headers.places)) == (os.strerror(errno.ESTALE), {1})
+    else:
+        with pytest.raises(ReadError, match=rf"a\.fits: not a readable FITS file \({os.strerror(errno.ESTALE)}\)"):
+            read_headers(file)

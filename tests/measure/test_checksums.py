@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from flatnorm_xr.camera.cards import Cards
+from flatnorm_xr.camera.geometry import describe
 from flatnorm_xr.camera.headers import read_headers
-from flatnorm_xr.measure.checksums import ones_complement_sum, verify_sums
+from flatnorm_xr.camera.image_place import find_place
+from flatnorm_xr.camera.profiles import load_profile
+from flatnorm_xr.measure.checksums import add_sums, ones_complement_sum, verify_sums
 from flatnorm_xr.measure.words import open_words
 
 fits = pytest.importorskip("astropy.io.fits")
+
+
+IMAGE = ("XTENSION= 'IMAGE   '", "BITPIX  = 8", "NAXIS   = 2", "NAXIS1  = 4", "NAXIS2  = 3")
 
 
 def slow_sum(data: bytes) -> int:
@@ -30,6 +38,11 @@ def slow_sum(data: bytes) -> int:
 @given(st.binary(max_size=100))
 def test_the_sum_is_that_of_big_endian_words(data: bytes) -> None:
     assert ones_complement_sum(np.frombuffer(data, "u1")) == slow_sum(data)
+
+
+@given(st.lists(st.binary(max_size=40).map(lambda data: data + bytes(-len(data) % 4)), max_size=5))
+def test_sums_add_up_to_that_of_all(parts: list[bytes]) -> None:
+    assert add_sums(map(slow_sum, parts)) == slow_sum(b"".join(parts))
 
 
 def test_carries_are_many() -> None:
@@ -48,9 +61,9 @@ def test_zero_has_two_signs() -> None:
 @pytest.fixture(params=["plain", "gz", "RICE_1", "GZIP_2", "HCOMPRESS_1"])
 def summed(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     image = np.random.default_rng(5).integers(100, 200, (9, 33)).astype("u2")
-    packed = request.param in ("plain", "gz")
+    in_tiles = request.param not in ("plain", "gz")
     hdus: list[Any] = [
-        fits.ImageHDU(image + n) if packed else fits.CompImageHDU(image + n, compression_type=request.param)
+        fits.ImageHDU(image + n) if not in_tiles else fits.CompImageHDU(image + n, compression_type=request.param)
         for n in range(2)
     ]
     path = tmp_path / "a.fits"
@@ -61,11 +74,16 @@ def summed(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return path
 
 
+def rewrite(path: Path, how: Callable[[bytes], bytes]) -> None:
+    """Change what a file holds, packed or not."""
+    if path.suffix == ".gz":
+        path.write_bytes(gzip.compress(how(gzip.decompress(path.read_bytes()))))
+    else:
+        path.write_bytes(how(path.read_bytes()))
+
+
 def change(path: Path, at: int, *, by: int) -> None:
-    content = path.read_bytes()
-    content = gzip.decompress(content) if path.suffix == ".gz" else content
-    content = content[:at] + bytes([content[at] ^ by]) + content[at + 1 :]
-    path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+    rewrite(path, lambda content: content[:at] + bytes([content[at] ^ by]) + content[at + 1 :])
 
 
 def test_what_astropy_wrote_is_right(summed: Path) -> None:
@@ -124,9 +142,43 @@ def test_no_checksum_nothing_wrong(tmp_path: Path) -> None:
 
 
 def test_what_is_cut_off_is_said(summed: Path) -> None:
-    headers = read_headers(summed)
-    if summed.suffix == ".gz":
-        return
-    summed.write_bytes(summed.read_bytes()[: headers.places[2].offset + 1])
+    end = read_headers(summed).places[2].offset + 1
+    rewrite(summed, lambda content: content[:end])
     with open_words(read_headers(summed)) as words:
         assert "bytes early" in words.verify(2)
+
+
+@pytest.mark.parametrize("card", ["DATASUM = 'n/a     '", "DATASUM = 4294967296", "DATASUM = 'x", "CHECKSUM= 'x"])
+def test_a_sum_that_makes_no_sense_spoils_no_pixels(tmp_path: Path, card: str) -> None:
+    """Only who asks for a comparison is told."""
+    image = np.arange(12, dtype="i2").reshape(3, 4)
+    path = tmp_path / "a.fits"
+    fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(image), fits.ImageHDU(image)]).writeto(path, checksum=True)
+    content = path.read_bytes()
+    at = content.rindex(card[:8].encode())
+    path.write_bytes(content[:at] + card.ljust(80).encode() + content[at + 80 :])
+    headers = read_headers(path)
+    file = describe(headers, profile=load_profile("generic"))
+    assert file.datasums == ()
+    with open_words(headers) as words:
+        assert (words(2).words == image).all()
+        assert card[:8].strip() in words.verify(2)
+        assert (words(2).words == image).all()
+        assert words.verify(1) == ""
+
+
+@pytest.mark.parametrize(
+    ("card", "datasum"), [("0", 0), ("'0       '", 0), ("'  12    '", 12), ("''", None), ("", None)]
+)
+def test_a_sum_may_be_a_text_or_a_number(card: str, datasum: int | None) -> None:
+    cards = Cards("".join(text.ljust(80) for text in (*IMAGE, f"DATASUM = {card}")).encode())
+    place = find_place(cards, hdu=0, header_offset=0, offset=2880, length=12)
+    assert (place.datasum, place.sum_fault, place.fault) == (datasum, "", "")
+
+
+def test_a_sum_of_thousands_of_digits_is_a_fault_of_the_sum() -> None:
+    long = [f"DATASUM = '{'9' * 60}&'", *[f"CONTINUE  '{'9' * 60}&'"] * 100]
+    cards = Cards("".join(text.ljust(80) for text in (*IMAGE, *long)).encode())
+    place = find_place(cards, hdu=0, header_offset=0, offset=2880, length=12)
+    assert place.sum_fault.startswith("DATASUM is '999")
+    assert place.fault == ""

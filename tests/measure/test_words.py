@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import errno
 import gzip
 import lzma
 import os
@@ -249,7 +250,7 @@ def test_damage_that_only_the_checksum_of_the_packed_file_shows(tmp_path: Path, 
     content = write(tmp_path / "a.fits", image).read_bytes() + bytes(1 << 16)  # the sum stands far behind the images
     (tmp_path / "a.packed").write_bytes(wrong_sum(pack.compress(content)))
     headers = read_headers(tmp_path / "a.packed")
-    found = []
+    found: list[Array] = []
     with pytest.raises(Unreadable, match=r"incorrect data check|Corrupt"), open_words(headers) as words:
         found.extend(values(words(n)) for n in order)
     assert_array_equal(found, [image + n - 1 for n in order])
@@ -270,3 +271,30 @@ def test_the_rest_of_a_packed_file_is_read_once(tmp_path: Path) -> None:
         for _ in range(2):
             with pytest.raises(Unreadable, match="ends early"):
                 source.check_rest()
+
+
+@pytest.mark.parametrize("pack", ["", "gz"])
+def test_a_disk_that_fails_is_a_hole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pack: str) -> None:
+    path = write(tmp_path / "a.fits", image_of("u2"))
+    if pack:
+        path.write_bytes(gzip.compress(path.read_bytes()))
+    headers = read_headers(path)
+
+    def fail(*_: Any) -> Any:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with open_words(headers) as words:
+        monkeypatch.setattr(os, "dup" if pack else "preadv", fail)
+        with pytest.raises(Unreadable, match=f"^{os.strerror(errno.EIO)}$"):
+            words(1)
+        monkeypatch.undo()
+        assert_array_equal(values(words(2)), image_of("u2") + 1)
+        monkeypatch.setattr(os, "fstat", fail)
+        with pytest.raises(Unreadable, match="Input/output"):
+            words(3)
+    monkeypatch.undo()
+    for name in ("open", "fstat", "pread"):
+        monkeypatch.setattr(os, name, fail)
+        with pytest.raises(Unreadable, match="Input/output"), open_words(headers):
+            pass
+        monkeypatch.undo()
