@@ -113,6 +113,8 @@ class FileHeaders:
         Where the pixels of each image lie.
     stamp : FileStamp or None
         Size and time of the file when its headers were read; None for headers that come from no file.
+    packed : bool
+        Whether the file is packed as a whole (gzip and its like), so that it is read from its beginning.
     """
 
     path: str
@@ -120,6 +122,7 @@ class FileHeaders:
     damage: str = ""
     places: Mapping[int, ImagePlace] = field(default_factory=dict)
     stamp: FileStamp | None = None
+    packed: bool = False
 
     @property
     def images(self) -> tuple[HduHeader, ...]:
@@ -166,10 +169,11 @@ def read_headers(path: str | Path) -> FileHeaders:
         raise ReadError(msg)
     found: list[tuple[Cards, ImagePlace | None]] = []
     stamp = None
+    packed = False
     damage = ""
     try:
         with FileBytes(path) as source:
-            stamp = source.stamp
+            stamp, packed = source.stamp, source.packed
             for one in _hdus(source):
                 found.append(one)
     except Unreadable as error:
@@ -188,6 +192,7 @@ def read_headers(path: str | Path) -> FileHeaders:
         damage=damage,
         places=places,
         stamp=stamp,
+        packed=packed,
     )
 
 

@@ -20,7 +20,7 @@ UNITS = ("mm", "pixel")
 
 _WAYS = 'for example {"circle": [0, 0, 180], "units": "mm"} or "polygon 1 1 2000 1 2000 4000 pixel"'
 
-Flags = npt.NDArray[np.bool_]
+Booleans = npt.NDArray[np.bool_]
 Numbers = npt.NDArray[np.float64]
 
 
@@ -64,7 +64,7 @@ class Region:
             msg = f"region: {offenders(problems)}; {_WAYS}"
             raise CameraError(msg)
 
-    def inside(self, x: npt.ArrayLike, y: npt.ArrayLike) -> Flags:
+    def inside(self, x: npt.ArrayLike, y: npt.ArrayLike) -> Booleans:
         """Whether points lie inside; those on the circle or on an edge of the polygon do.
 
         Parameters
@@ -82,7 +82,7 @@ class Region:
         [True, False]
         """
         px, py = np.broadcast_arrays(np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64))
-        found: Flags = np.isfinite(px) & np.isfinite(py)
+        found: Booleans = np.isfinite(px) & np.isfinite(py)
         if self.circle is not None:
             a, b, radius = self.circle
             found &= (px - a) ** 2 + (py - b) ** 2 <= radius**2
@@ -129,7 +129,7 @@ def _edges(polygon: Sequence[tuple[float, float]]) -> list[tuple[tuple[float, fl
     return list(zip(polygon, [*polygon[1:], *polygon[:1]], strict=True))
 
 
-def _in_polygon(x: Numbers, y: Numbers, polygon: Sequence[tuple[float, float]]) -> Flags:
+def _in_polygon(x: Numbers, y: Numbers, polygon: Sequence[tuple[float, float]]) -> Booleans:
     odd = np.zeros(x.shape, dtype=np.bool_)
     on_edge = np.zeros(x.shape, dtype=np.bool_)
     for (ax, ay), (bx, by) in _edges(polygon):

@@ -4,24 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from math import ceil, inf, isfinite
+from math import inf
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from flatnorm_xr.camera.geometry import Amplifier
 from flatnorm_xr.camera.sections import Section
 from flatnorm_xr.errors import CameraError
 from flatnorm_xr.measure.packed_masks import PackedMask, either, pack
+from flatnorm_xr.measure.parts import Booleans, Part, blank_pixels, saturated_pixels
 
 if TYPE_CHECKING:
     from flatnorm_xr.measure.frames import Frame
-    from flatnorm_xr.measure.parts import Part
 
 __all__ = ["CommonMask", "add_masks", "frame_mask", "left_out"]
-
-Flags = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -53,7 +50,7 @@ class CommonMask:
         """Memory it takes."""
         return sum(one.mask.nbytes for one in self.amplifiers.values() if one.mask is not None)
 
-    def of(self, amplifier: Amplifier, *, path: str) -> Flags | None:
+    def of(self, amplifier: Amplifier, *, path: str) -> Booleans | None:
         """Bad pixels of an amplifier's data section, the caller's to change; None where none is bad.
 
         Raises
@@ -95,7 +92,7 @@ def frame_mask(frame: Frame, *, path: str, saturated_fraction: float) -> CommonM
     return CommonMask(frame.detector.id, found)
 
 
-def left_out(part: Part, *, saturated_fraction: float = inf) -> Flags | None:
+def left_out(part: Part, *, saturated_fraction: float = inf) -> Booleans | None:
     """Find the pixels of a part that do not count: bad, saturated, blank, or without a finite value.
 
     Parameters
@@ -111,15 +108,12 @@ def left_out(part: Part, *, saturated_fraction: float = inf) -> Flags | None:
         The same as the second of `corrected_pixels`, but None where no pixel is left out, too many are saturated, or
         none is good.
     """
-    words = part.words
-    blank = words == part.blank if part.blank is not None and words.dtype.kind in "iu" else None
-    bad = _saturated(part)
-    if bad is not None:
-        if blank is not None:
-            bad &= ~blank
-        if np.count_nonzero(bad) > saturated_fraction * words.size:
-            return None
-    for one in (part.bad, blank, ~np.isfinite(words) if words.dtype.kind == "f" else None, _without_reference(part)):
+    saturated = saturated_pixels(part)
+    if saturated is not None and np.count_nonzero(saturated) > saturated_fraction * part.words.size:
+        return None
+    infinite = ~np.isfinite(part.words) if part.words.dtype.kind == "f" else None
+    bad: Booleans | None = None
+    for one in (saturated, part.bad, blank_pixels(part), infinite, _without_reference(part)):
         if one is not None:
             bad = np.array(one) if bad is None else np.logical_or(bad, one, out=bad)
     if bad is None or bad.all() or not bad.any():
@@ -127,9 +121,9 @@ def left_out(part: Part, *, saturated_fraction: float = inf) -> Flags | None:
     return bad
 
 
-def _without_reference(part: Part) -> Flags | None:
+def _without_reference(part: Part) -> Booleans | None:
     """Pixels of which nobody knows what to subtract."""
-    found: Flags | None = None
+    found: Booleans | None = None
     if part.offset is not None and not np.isfinite(part.offset).all():
         rows = np.broadcast_to(~np.isfinite(part.offset), part.words.shape[:1])
         found = np.repeat(rows[:, np.newaxis], part.words.shape[1], axis=1)
@@ -137,21 +131,6 @@ def _without_reference(part: Part) -> Flags | None:
         unknown = ~np.isfinite(part.bias)
         found = unknown if found is None else found | unknown
     return found
-
-
-def _saturated(part: Part) -> Flags | None:
-    """Pixels whose raw value is finite and at or above the limit; None where there is no limit."""
-    words = part.words
-    if not isfinite(part.limit):
-        return None
-    if words.dtype.kind in "iu" and words.dtype.itemsize <= 4 and part.scale == 1 and float(part.zero).is_integer():
-        least, most = np.iinfo(words.dtype).min, np.iinfo(words.dtype).max
-        limit = ceil(part.limit - part.zero)
-        if limit > most:
-            return None
-        return np.asarray(words >= max(limit, int(least)))
-    raw = part.zero + part.scale * words.astype(np.float64)
-    return np.asarray((raw >= part.limit) & np.isfinite(raw))
 
 
 def add_masks(

@@ -16,7 +16,7 @@ from flatnorm_xr.camera.geometry import Detector, FileDescription
 from flatnorm_xr.camera.profiles import Profile
 from flatnorm_xr.flags import Flag
 from flatnorm_xr.measure.assemble import FileLevels, Level
-from flatnorm_xr.measure.masks import EVERYTHING, Masking
+from flatnorm_xr.measure.masks import NO_MASKING, Masking
 from flatnorm_xr.measure.reference import Reference
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class Reduction:
     clip: float = 3.0
     iterations: int = 3
     bias: Reference | None = None
-    masking: Masking = EVERYTHING
+    masking: Masking = NO_MASKING
     saturation: float | None = None
     edge_strips: int = 0
     checksum: bool = False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf, isnan
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ from flatnorm_xr.camera.geometry import Amplifier, Detector
 from flatnorm_xr.camera.profiles import Profile
 from flatnorm_xr.errors import CameraError, offenders
 from flatnorm_xr.measure.border import without_border
-from flatnorm_xr.measure.masks import EVERYTHING, Masking, bad_pixels
+from flatnorm_xr.measure.masks import NO_MASKING, BadPixels, Masking, bad_pixels
 from flatnorm_xr.measure.overscan import overscan_level
 from flatnorm_xr.measure.parts import Part
 from flatnorm_xr.measure.reference import Reference
@@ -23,13 +23,15 @@ if TYPE_CHECKING:
     from flatnorm_xr.measure.common_mask import CommonMask
     from flatnorm_xr.measure.words import RawImage
 
-__all__ = ["Frame", "ReadWords", "read_detector"]
+__all__ = ["Frame", "ReadWords", "Verify", "read_detector"]
 
 Array = npt.NDArray[Any]
 
 ReadWords = Callable[[int], "RawImage"]
 """Gives the words of an HDU by its number; raises `Unreadable`."""
 
+Verify = Callable[[int], str]
+"""Says of an HDU, by its number, what is wrong with its checksums; empty when nothing is."""
 
 _NO_PIXELS = Part(np.empty((0, 0), dtype=np.int16))
 
@@ -70,9 +72,9 @@ def read_detector(
     profile: Profile,
     path: str,
     bias: Reference | None = None,
-    masking: Masking = EVERYTHING,
+    masking: Masking = NO_MASKING,
     saturation: float | None = None,
-    verify: Callable[[int], str] | None = None,
+    verify: Verify | None = None,
 ) -> Frame:
     """Find words, overscan, bias, gain, saturation and bad pixels of the amplifiers of one detector.
 
@@ -93,7 +95,8 @@ def read_detector(
     saturation : float, optional
         Raw adu from which a pixel is saturated, instead of what the header says.
     verify : callable, optional
-        Says of an HDU what is wrong with its checksums, empty when nothing is; what is wrong is not read.
+        Says of an HDU what is wrong with its checksums, empty when nothing is; what is wrong is not read. When given,
+        bias and mask files are verified, too.
 
     Returns
     -------
@@ -105,47 +108,59 @@ def read_detector(
     CameraError
         Overscan that does not cover the data's rows, a gain that is needed and not known, a border or vignetting where
         the amplifiers' places are not known, a bias or mask whose shape does not fit.
+    ReadError
+        A bias or mask file that cannot be read, or fails its checksums.
     """
     _check_gains(detector, profile, path)
     inner = without_border(detector, border=masking.border, profile=profile, path=path)
     lit = [amplifier for amplifier in inner if amplifier is not None]
     cut = replace(detector, amplifiers=tuple(lit))
     read, faults = _words_of(words, cut, verify)
-    offsets: Sequence[Array | None] = [None] * len(lit) if bias is None else list(bias.images(cut, profile))
-    bad = bad_pixels(cut, masking=masking, profile=profile, words=words, path=path)
-    found = iter(zip(lit, offsets, bad, strict=True))
-    parts: list[Part | None] = []
-    for amplifier in inner:
-        if amplifier is None:
-            parts.append(_NO_PIXELS)
-            continue
-        amplifier, offset, wrong = next(found)
-        raw = read[amplifier.hdu]
-        beside = raw if amplifier.overscan_hdu is None else read[amplifier.overscan_hdu]
-        if raw is None or beside is None or wrong.problem:
-            parts.append(None)
-            faults += [wrong.problem] if wrong.problem else []
-            continue
-        limit = amplifier.saturation if saturation is None else saturation
-        parts.append(
-            Part(
-                words=raw.words[amplifier.data.slices],
-                zero=raw.zero,
-                scale=raw.scale,
-                blank=raw.blank,
-                offset=_offset(beside, amplifier, profile, path),
-                bias=offset,
-                gain=amplifier.gain if profile.apply_gain else 1.0,
-                limit=inf if isnan(limit) else limit,
-                bad=wrong.pixels,
-            )
-        )
+    biases: Sequence[Array | None] = [None] * len(lit)
+    if bias is not None:
+        biases = list(bias.images(cut, profile, verify=verify is not None))
+    bad = bad_pixels(cut, masking=masking, profile=profile, words=words, path=path, verify=verify)
+    faults += [one.problem for one in bad if one.problem]
+    of_lit = iter(
+        _part_of(*one, read=read, profile=profile, saturation=saturation, path=path)
+        for one in zip(lit, biases, bad, strict=True)
+    )
+    parts = tuple(_NO_PIXELS if amplifier is None else next(of_lit) for amplifier in inner)
     amplifiers = (b if b is not None else a for a, b in zip(detector.amplifiers, inner, strict=True))
-    return Frame(replace(detector, amplifiers=tuple(amplifiers)), tuple(parts), tuple(dict.fromkeys(faults)))
+    return Frame(replace(detector, amplifiers=tuple(amplifiers)), parts, tuple(dict.fromkeys(faults)))
+
+
+def _part_of(
+    amplifier: Amplifier,
+    bias: Array | None,
+    bad: BadPixels,
+    *,
+    read: Mapping[int, RawImage | None],
+    profile: Profile,
+    saturation: float | None,
+    path: str,
+) -> Part | None:
+    """Words of one amplifier and what is to be done to them; None where they or its bad pixels cannot be read."""
+    raw = read[amplifier.hdu]
+    beside = raw if amplifier.overscan_hdu is None else read[amplifier.overscan_hdu]
+    if raw is None or beside is None or bad.problem:
+        return None
+    limit = amplifier.saturation if saturation is None else saturation
+    return Part(
+        words=raw.words[amplifier.data.slices],
+        zero=raw.zero,
+        scale=raw.scale,
+        blank=raw.blank,
+        offset=_offset(beside, amplifier, profile, path),
+        bias=bias,
+        gain=amplifier.gain if profile.apply_gain else 1.0,
+        limit=inf if isnan(limit) else limit,
+        bad=bad.pixels,
+    )
 
 
 def _words_of(
-    words: ReadWords, detector: Detector, verify: Callable[[int], str] | None
+    words: ReadWords, detector: Detector, verify: Verify | None
 ) -> tuple[dict[int, RawImage | None], list[str]]:
     """Words of all HDUs of a detector, None where one cannot be read; and why not."""
     from flatnorm_xr.camera.file_bytes import Unreadable

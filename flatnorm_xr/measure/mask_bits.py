@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from flatnorm_xr.errors import CameraError, offenders
+from flatnorm_xr.measure.parts import Booleans, Part, raw_values
 
 if TYPE_CHECKING:
     from flatnorm_xr.camera.headers import FileHeaders
@@ -19,14 +20,13 @@ if TYPE_CHECKING:
 __all__ = ["bits_of", "flagged", "flagged_words", "named_bits"]
 
 Array = npt.NDArray[Any]
-Flags = npt.NDArray[np.bool_]
 
 _HIGHEST = 63
 _PLANE = "MP_"
 """Before the name of a mask plane in the keyword that holds its bit, as Rubin's files have it."""
 
 
-def flagged(image: Array, bits: Sequence[int] = (), *, where: str = "mask") -> Flags:
+def flagged(image: Array, bits: Sequence[int] = (), *, where: str = "mask") -> Booleans:
     """Find the bad pixels of a mask image.
 
     Parameters
@@ -66,14 +66,14 @@ def flagged(image: Array, bits: Sequence[int] = (), *, where: str = "mask") -> F
     return np.asarray((image.view(unsigned) & chosen) != 0)
 
 
-def _any_bit(image: Array, bits: Sequence[int], where: str) -> Flags:
+def _any_bit(image: Array, bits: Sequence[int], where: str) -> Booleans:
     if any(bits):
         msg = f"measure: {where}: bit {offenders(b for b in bits if b)} of true and false; leave out mask_bits"
         raise CameraError(msg)
     return image if image.dtype.kind == "b" else np.asarray(image != 0)
 
 
-def _bits_of_floats(image: Array, bits: Sequence[int], where: str) -> Flags:
+def _bits_of_floats(image: Array, bits: Sequence[int], where: str) -> Booleans:
     known = np.isfinite(image)
     whole = np.where(known, image, 0).astype(np.int64)
     if (whole != image)[known].any():
@@ -82,7 +82,9 @@ def _bits_of_floats(image: Array, bits: Sequence[int], where: str) -> Flags:
     return flagged(whole, bits, where=where) | ~known
 
 
-def flagged_words(raw: RawImage, part: tuple[slice, slice], bits: Sequence[int] = (), *, where: str = "mask") -> Flags:
+def flagged_words(
+    raw: RawImage, part: tuple[slice, slice], bits: Sequence[int] = (), *, where: str = "mask"
+) -> Booleans:
     """Find the bad pixels in a part of a mask HDU, as it lies in its file.
 
     Parameters
@@ -109,7 +111,7 @@ def flagged_words(raw: RawImage, part: tuple[slice, slice], bits: Sequence[int] 
         unsigned = np.dtype(f"{words.dtype.byteorder}u{words.dtype.itemsize}")
         bad = flagged(words.view(unsigned) ^ np.array(1 << top, dtype=f"u{words.dtype.itemsize}"), bits, where=where)
     else:
-        bad = flagged(raw.zero + raw.scale * words.astype(np.float64), bits, where=where)
+        bad = flagged(raw_values(Part(words, zero=raw.zero, scale=raw.scale)), bits, where=where)
     if raw.blank is not None and words.dtype.kind in "iu":
         bad |= words == raw.blank
     return bad

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -18,25 +18,20 @@ from flatnorm_xr.camera.profiles import Profile
 from flatnorm_xr.camera.regions import Region, read_region
 from flatnorm_xr.camera.sections import Section
 from flatnorm_xr.errors import CameraError, offenders
+from flatnorm_xr.measure.kept_images import kept_images, read_images
 from flatnorm_xr.measure.mask_bits import bits_of, flagged, flagged_words, named_bits
-from flatnorm_xr.measure.packed_masks import MaskStore, PackedMask, pack
-from flatnorm_xr.measure.reference import Reference, cut_trimmed, load_reference, pixel_sizes
+from flatnorm_xr.measure.packed_masks import PackedMask, pack
+from flatnorm_xr.measure.parts import Booleans
+from flatnorm_xr.measure.reference import MASKS, Reference, cut_trimmed, load_reference, pixel_sizes
 from flatnorm_xr.measure.vignetting import dark_pixels, pixels_of
 
 if TYPE_CHECKING:
+    from flatnorm_xr.measure.frames import ReadWords, Verify
     from flatnorm_xr.measure.words import RawImage
 
-__all__ = ["EVERYTHING", "BadPixels", "Masking", "bad_pixels", "load_masking"]
+__all__ = ["NO_MASKING", "BadPixels", "Masking", "bad_pixels", "load_masking"]
 
 Array = npt.NDArray[Any]
-Flags = npt.NDArray[np.bool_]
-Words = Callable[[int], "RawImage"]
-
-_STORE = MaskStore(128 << 20)
-"""Masks that serve every exposure, of this process: reading an image of 16 megapixels anew takes 30 ms or more."""
-
-_PACKED = (".gz", ".bz2", ".xz", ".Z", ".zst", ".zip")
-"""Ends of the names of files that are packed as a whole."""
 
 
 @dataclass(frozen=True)
@@ -64,8 +59,8 @@ class Masking:
     region: Region | None = None
 
 
-EVERYTHING = Masking()
-"""Nothing is left out."""
+NO_MASKING = Masking()
+"""Nothing is left out but saturated pixels and those without a value."""
 
 
 class BadPixels(NamedTuple):
@@ -74,7 +69,7 @@ class BadPixels(NamedTuple):
     ``problem`` says why nobody knows them: its data-quality image cannot be read. Empty when they are known.
     """
 
-    pixels: Flags | None
+    pixels: Booleans | None
     problem: str = ""
 
 
@@ -132,12 +127,18 @@ def load_masking(
 
 
 def bad_pixels(
-    detector: Detector, *, masking: Masking, profile: Profile, words: Words, path: str
+    detector: Detector,
+    *,
+    masking: Masking,
+    profile: Profile,
+    words: ReadWords,
+    path: str,
+    verify: Verify | None = None,
 ) -> tuple[BadPixels, ...]:
     """Find the pixels of each amplifier of a detector that are left out: mask, data quality, no light.
 
-    Masks are read, and regions computed, once for all exposures whose sections are the same; they are kept, packed, up
-    to 128 MB.
+    Masks are read, and regions computed, once for all exposures whose sections are the same, as far as there is room
+    for them, packed, in `flatnorm_xr.measure.reference.MASKS`.
 
     Parameters
     ----------
@@ -151,6 +152,9 @@ def bad_pixels(
         HDU number to `RawImage`; called only for data-quality images. What it gave before is used no more.
     path : str
         The file, for messages.
+    verify : callable, optional
+        Says of an HDU of the file what is wrong with its checksums, empty when nothing is. When given, mask files are
+        verified, too.
 
     Returns
     -------
@@ -162,16 +166,23 @@ def bad_pixels(
     CameraError
         A mask whose shape does not fit, bits that it does not have, a region where the place of the pixels is not
         known.
+    ReadError
+        A mask file that cannot be read, or fails its checksums.
     """
     count = len(detector.amplifiers)
     if masking.image is not None or masking.region is not None:
-        held = _STORE.get(_key(detector, masking), lambda: tuple(_constant_masks(detector, masking, profile, path)))
-        found: list[Flags | None] = [None if mask is None else mask.unpacked() for mask in held]
+        owner = masking.region if masking.image is None else masking.image.token
+        (held,) = MASKS.get(
+            [_key(detector, masking)],
+            lambda _: [tuple(_constant_masks(detector, masking, profile, path, verify=verify is not None))],
+            owner=owner,
+        )
+        found: list[Booleans | None] = [None if mask is None else mask.unpacked() for mask in held]
     else:
         found = [None] * count
     problems = [""] * count
     for members in _sharing_a_mask(detector):
-        for i, quality in _quality(members, detector, masking.quality_bits, words, path):
+        for i, quality in _quality(members, detector, masking.quality_bits, words, path, verify):
             if isinstance(quality, str):
                 problems[i] = quality
             else:
@@ -185,15 +196,16 @@ def _key(detector: Detector, masking: Masking) -> Hashable:
     places = tuple(
         (a.name, a.hdu, a.data, a.trimmed, a.to_focal_plane if in_focal_plane else None) for a in detector.amplifiers
     )
-    image = None if masking.image is None else (masking.image.token, masking.bits)
     shapes = tuple(sorted(detector.shapes.items()))
-    return str(detector.id), image, masking.region, places, shapes, detector.trimmed_shape
+    return str(detector.id), masking.bits, masking.region, places, shapes, detector.trimmed_shape
 
 
-def _constant_masks(detector: Detector, masking: Masking, profile: Profile, path: str) -> Iterator[PackedMask | None]:
-    images: Iterable[Flags | None] = itertools.repeat(None, len(detector.amplifiers))
+def _constant_masks(
+    detector: Detector, masking: Masking, profile: Profile, path: str, *, verify: bool
+) -> Iterator[PackedMask | None]:
+    images: Iterable[Booleans | None] = itertools.repeat(None, len(detector.amplifiers))
     if masking.image is not None:
-        images = masking.image.images(detector, profile, planes=partial(_mask_planes, masking))
+        images = masking.image.images(detector, profile, planes=partial(_mask_planes, masking, verify=verify))
     for amplifier, bad in zip(detector.amplifiers, images, strict=True):
         if masking.region is not None:
             pixels = pixels_of(masking.region, amplifier, detector, path=path)
@@ -201,36 +213,32 @@ def _constant_masks(detector: Detector, masking: Masking, profile: Profile, path
         yield pack(bad)
 
 
-def _mask_planes(masking: Masking, source: FileHeaders | Array, hdus: Sequence[int]) -> list[Flags]:
+def _mask_planes(masking: Masking, source: FileHeaders | Array, hdus: Sequence[int], *, verify: bool) -> list[Booleans]:
     """Bad pixels of images of a mask file, or of one image."""
     if not isinstance(source, FileHeaders):
         return [flagged(source, masking.bits)]
-    if len(source.images) <= len(hdus) or not source.path.endswith(_PACKED):
-        return list(_read_planes(source, hdus, masking.bits))
-    # A packed file is read from its beginning, so that it is read once and as a whole.
     assert masking.image is not None
-    every = [hdu.index for hdu in source.images]
-    held = _STORE.get(
-        (masking.image.token, masking.bits, source.path),
-        lambda: tuple(map(pack, _read_planes(source, every, masking.bits))),
+
+    def bad(hdu: int, raw: RawImage) -> Booleans:
+        return flagged_words(raw, (slice(None), slice(None)), masking.bits, where=f"mask {source.path}[{hdu}]")
+
+    if len(source.images) <= len(hdus) or not source.packed:
+        return list(read_images(source, hdus, bad, verify=verify))
+    held = kept_images(
+        MASKS,
+        source,
+        hdus,
+        lambda some: read_images(source, some, lambda hdu, raw: (pack(bad(hdu, raw)),), verify=verify),
+        owner=masking.image.token,
     )
-    found = {hdu.index: (hdu.shape, mask) for hdu, mask in zip(source.images, held, strict=True)}
+    shapes = {hdu.index: hdu.shape for hdu in source.images}
     return [
-        np.zeros(shape, dtype=np.bool_) if mask is None else mask.unpacked()
-        for shape, mask in (found[hdu] for hdu in hdus)
+        np.zeros(shapes[hdu], dtype=np.bool_) if mask is None else mask.unpacked()
+        for hdu, (mask,) in zip(hdus, held, strict=True)
     ]
 
 
-def _read_planes(source: FileHeaders, hdus: Sequence[int], bits: tuple[int, ...]) -> Iterator[Flags]:
-    from flatnorm_xr.measure.words import open_words
-
-    with open_words(source) as words:
-        for hdu in hdus:
-            yield flagged_words(words(hdu), (slice(None), slice(None)), bits, where=f"mask {source.path}[{hdu}]")
-            words.release()
-
-
-def _either(first: Flags | None, second: Flags | None) -> Flags | None:
+def _either(first: Booleans | None, second: Booleans | None) -> Booleans | None:
     if first is None or second is None:
         return second if first is None else first
     return np.asarray(first | second)
@@ -246,16 +254,24 @@ def _sharing_a_mask(detector: Detector) -> list[list[tuple[int, Amplifier]]]:
 
 
 def _quality(
-    members: Sequence[tuple[int, Amplifier]], detector: Detector, bits: tuple[int, ...], words: Words, path: str
-) -> Iterator[tuple[int, Flags | str]]:
+    members: Sequence[tuple[int, Amplifier]],
+    detector: Detector,
+    bits: tuple[int, ...],
+    words: ReadWords,
+    path: str,
+    verify: Verify | None,
+) -> Iterator[tuple[int, Booleans | str]]:
     """Bad pixels of each of the amplifiers that share a data-quality image; or why it cannot be read."""
     hdu = members[0][1].mask_hdu
     assert hdu is not None
     where = f"{path}[{hdu}]"
+    fault = verify(hdu) if verify is not None else ""
     try:
-        raw = words(hdu)
+        raw = None if fault else words(hdu)
     except Unreadable as error:
-        yield from ((i, f"data quality in HDU {hdu}: {error}") for i, _ in members)
+        raw, fault = None, str(error)
+    if raw is None:
+        yield from ((i, f"data quality in HDU {hdu}: {fault}") for i, _ in members)
         return
     for i, amplifier in members:
         shape = raw.words.shape

@@ -1,56 +1,67 @@
-"""Masks kept small: packed to bits or listed pixel by pixel, and a store of them that is bounded."""
+"""Masks kept small: as bits, or as gaps between bad pixels, or between the ends of rows of them."""
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
-from collections.abc import Callable, Hashable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["MaskStore", "PackedMask", "either", "pack"]
+from flatnorm_xr.measure.parts import Booleans
 
-Flags = npt.NDArray[np.bool_]
+__all__ = ["PackedMask", "either", "pack"]
+
+Bytes = npt.NDArray[np.uint8]
+Places = npt.NDArray[np.int64]
+
+_SKIP = 255
+"""Byte that stands for so many pixels and no place."""
+
+_MOST_CODE = 1 / 16
+"""Bytes of gaps a pixel, at most: half of what bits take, which are unpacked quicker."""
 
 
 @dataclass(frozen=True)
 class PackedMask:
-    """The bad pixels of one image: as bits, or where they are few as their places.
+    """The bad pixels of one image, in the form that takes the least memory.
 
     Attributes
     ----------
     shape : tuple of int
         Rows and columns.
-    bits : array of uint8 or None
-        As `numpy.packbits` has them.
-    places : array of uint32 or None
-        Of the bad pixels in the flattened image.
+    form : {"bits", "pixels", "ends"}
+        Bits as `numpy.packbits` has them, a byte a bad pixel, or two bytes an unbroken row of them (in the flattened
+        image): its first pixel and the first behind it. Pixels and ends are told by how many pixels lie between
+        one and the next.
+    code : array of uint8
+        Bits or gaps.
     """
 
     shape: tuple[int, int]
-    bits: npt.NDArray[np.uint8] | None = None
-    places: npt.NDArray[np.uint32] | None = None
+    form: Literal["bits", "pixels", "ends"]
+    code: Bytes
 
     @property
     def nbytes(self) -> int:
-        """Memory it takes."""
-        return sum(one.nbytes for one in (self.bits, self.places) if one is not None)
+        """Memory it takes: an eighth of a byte a pixel at most."""
+        return self.code.nbytes
 
-    def unpacked(self) -> Flags:
+    def unpacked(self) -> Booleans:
         """Make an array of bool, (rows, columns), the caller's to change."""
         size = self.shape[0] * self.shape[1]
-        if self.bits is not None:
-            return np.unpackbits(self.bits, count=size).view(np.bool_).reshape(self.shape)
+        if self.form == "bits":
+            return np.unpackbits(self.code, count=size).view(np.bool_).reshape(self.shape)
+        places = _places(self.code)
+        if self.form == "ends":
+            lengths = np.diff(places, prepend=0, append=size)
+            return np.repeat(np.arange(lengths.size) % 2 == 1, lengths).reshape(self.shape)
         bad = np.zeros(size, dtype=np.bool_)
-        if self.places is not None:
-            bad[self.places] = True
+        bad[places] = True
         return bad.reshape(self.shape)
 
 
-def pack(bad: Flags | None) -> PackedMask | None:
+def pack(bad: Booleans | None) -> PackedMask | None:
     """Pack a mask of two dimensions; None when no pixel is bad.
 
     Examples
@@ -58,15 +69,32 @@ def pack(bad: Flags | None) -> PackedMask | None:
     >>> pack(np.eye(2, dtype=bool)).unpacked().tolist()
     [[True, False], [False, True]]
     """
-    if bad is None:
+    if bad is None or not bad.any():
         return None
-    number = int(np.count_nonzero(bad))
-    if not number:
-        return None
-    shape = (bad.shape[0], bad.shape[1])
-    if 32 * number < bad.size < 2**32:
-        return PackedMask(shape, places=np.flatnonzero(bad).astype(np.uint32))
-    return PackedMask(shape, bits=np.packbits(bad))
+    shape, flat = (bad.shape[0], bad.shape[1]), np.ravel(bad)
+    changes = np.empty(flat.size, dtype=np.bool_)
+    changes[0] = flat[0]
+    np.not_equal(flat[1:], flat[:-1], out=changes[1:])
+    pixels, ends = np.count_nonzero(flat), np.count_nonzero(changes)
+    if min(pixels, ends) + flat.size // _SKIP > _MOST_CODE * flat.size:
+        return PackedMask(shape, "bits", np.packbits(flat))
+    if pixels <= ends:
+        return PackedMask(shape, "pixels", _gaps(np.flatnonzero(flat)))
+    return PackedMask(shape, "ends", _gaps(np.flatnonzero(changes)))
+
+
+def _gaps(places: Any) -> Bytes:
+    """Code places, which increase, by what lies between them: a byte for each, and one for every 255 pixels."""
+    skips, rest = np.divmod(np.diff(places, prepend=-1) - 1, _SKIP)
+    at = np.arange(rest.size) + np.cumsum(skips)
+    code = np.full(at[-1] + 1, _SKIP, dtype=np.uint8)
+    code[at] = rest
+    return code
+
+
+def _places(code: Bytes) -> Places:
+    last = np.cumsum(code, dtype=np.int64)[code != _SKIP]
+    return np.asarray(last + np.arange(last.size))
 
 
 def either(first: PackedMask | None, second: PackedMask | None) -> PackedMask | None:
@@ -79,70 +107,11 @@ def either(first: PackedMask | None, second: PackedMask | None) -> PackedMask | 
     """
     if first is None or second is None:
         return second if first is None else first
-    if first.places is not None and second.places is not None:
-        places = np.union1d(first.places, second.places)
-        if 32 * places.size < first.shape[0] * first.shape[1]:
-            return PackedMask(first.shape, places=places)
-    return PackedMask(first.shape, bits=_as_bits(first) | _as_bits(second))
-
-
-def _as_bits(mask: PackedMask) -> npt.NDArray[np.uint8]:
-    return np.packbits(mask.unpacked()) if mask.bits is None else mask.bits
-
-
-class MaskStore:
-    """Masks that were made before, by key; those that were not asked for the longest go first.
-
-    Any number of threads may ask. A mask that one is making is not made by another, which waits.
-    """
-
-    def __init__(self, limit: int) -> None:
-        """Hold up to ``limit`` bytes."""
-        self.limit = limit
-        self._held: OrderedDict[Hashable, tuple[PackedMask | None, ...]] = OrderedDict()
-        self._bytes = 0
-        self._lock = threading.Lock()
-        self._making: dict[Hashable, threading.Lock] = {}
-
-    def __getstate__(self) -> Any:
-        """Refuse to be copied to another process: every process has a store of its own."""
-        raise TypeError
-
-    @property
-    def nbytes(self) -> int:
-        """Memory that the masks take."""
-        return self._bytes
-
-    def get(self, key: Hashable, make: Callable[[], tuple[PackedMask | None, ...]]) -> tuple[PackedMask | None, ...]:
-        """Masks of a key, made by ``make`` when they are not there."""
-        with self._lock:
-            if key in self._held:
-                self._held.move_to_end(key)
-                return self._held[key]
-            making = self._making.setdefault(key, threading.Lock())
-        with making:
-            with self._lock:
-                if key in self._held:
-                    return self._held[key]
-            try:
-                masks = make()
-                with self._lock:
-                    self._keep(key, masks)
-            finally:
-                with self._lock:
-                    self._making.pop(key, None)
-        return masks
-
-    def _keep(self, key: Hashable, masks: tuple[PackedMask | None, ...]) -> None:
-        if key in self._held:
-            return
-        self._held[key] = masks
-        self._bytes += _size(masks)
-        while self._bytes > self.limit:
-            _, dropped = self._held.popitem(last=False)
-            self._bytes -= _size(dropped)
-
-
-def _size(masks: tuple[PackedMask | None, ...]) -> int:
-    # a key and an entry without bad pixels take memory, too
-    return 1000 + sum(mask.nbytes for mask in masks if mask is not None)
+    forms = {first.form, second.form}
+    if forms == {"bits"}:
+        return replace(first, code=first.code | second.code)
+    if forms == {"pixels"}:
+        code = _gaps(np.union1d(_places(first.code), _places(second.code)))
+        if code.size <= _MOST_CODE * first.shape[0] * first.shape[1]:
+            return PackedMask(first.shape, "pixels", code)
+    return pack(first.unpacked() | second.unpacked())

@@ -12,18 +12,19 @@ from flatnorm_xr.errors import FlatnormError
 
 __all__ = [
     "Array",
-    "Flags",
+    "Booleans",
     "Part",
     "blank_pixels",
     "blank_word",
     "check_shapes",
     "corrected_pixels",
     "holds_float32",
+    "raw_values",
     "saturated_pixels",
 ]
 
 Array = npt.NDArray[Any]
-Flags = npt.NDArray[np.bool_]
+Booleans = npt.NDArray[np.bool_]
 
 # Below this a float64 and an integer word of 4 bytes add up exactly.
 LARGEST_EXACT_ZERO = 1 << 52
@@ -67,7 +68,7 @@ class Part(NamedTuple):
     bad: Array | None = None
 
 
-def corrected_pixels(part: Part) -> tuple[Array, Flags]:
+def corrected_pixels(part: Part) -> tuple[Array, Booleans]:
     """Corrected values of the pixels of one part, and which of them do not count.
 
     Parameters
@@ -95,7 +96,7 @@ def corrected_pixels(part: Part) -> tuple[Array, Flags]:
     if holds_float32(part):
         values = part.words.astype(np.float32)
     else:
-        values = _raw_values(part)
+        values = raw_values(part)
         if part.offset is not None:
             values -= part.offset[:, np.newaxis]
         if part.bias is not None:
@@ -107,7 +108,8 @@ def corrected_pixels(part: Part) -> tuple[Array, Flags]:
     return values, bad
 
 
-def _raw_values(part: Part) -> Array:
+def raw_values(part: Part) -> Array:
+    """Raw values in adu of all words, in float64; what is saturated, bad or blank is not looked at."""
     values = part.words.astype(np.float64)
     if part.scale != 1:
         values *= part.scale
@@ -120,13 +122,13 @@ def blank_word(part: Part) -> int | None:
     return part.blank if part.words.dtype.kind in "iu" else None
 
 
-def blank_pixels(part: Part) -> Flags | None:
+def blank_pixels(part: Part) -> Booleans | None:
     """Pixels whose word means "no value"; None where no word does."""
     blank = blank_word(part)
     return None if blank is None else np.asarray(part.words == blank)
 
 
-def saturated_pixels(part: Part) -> Flags | None:
+def saturated_pixels(part: Part) -> Booleans | None:
     """Pixels whose raw value is finite and at or above the limit, bad or not but never blank; None without a limit."""
     if part.limit == math.inf:
         return None
@@ -134,7 +136,7 @@ def saturated_pixels(part: Part) -> Flags | None:
         # No copy in float64 where integers tell the same.
         saturated = np.asarray(part.words >= math.ceil(part.limit) - int(part.zero))
     else:
-        raw = _raw_values(part)
+        raw = raw_values(part)
         saturated = (raw >= part.limit) & np.isfinite(raw)
     blank = blank_pixels(part)
     return saturated if blank is None else saturated & ~blank

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import uuid
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,16 +19,28 @@ from flatnorm_xr.camera.file_bytes import Unreadable
 from flatnorm_xr.camera.geometry import Amplifier, Detector, detector_ids
 from flatnorm_xr.camera.headers import FileHeaders, HduHeader, read_headers
 from flatnorm_xr.camera.profiles import Profile
-from flatnorm_xr.errors import CameraError, ReadError, offenders
+from flatnorm_xr.errors import CameraError, ReadError, offenders, warn
+from flatnorm_xr.measure.kept_images import ImageStore, kept_images, read_images
 from flatnorm_xr.measure.overscan import overscan_level
+from flatnorm_xr.measure.packed_masks import PackedMask
+from flatnorm_xr.measure.parts import Part, raw_values
 
 if TYPE_CHECKING:
     from flatnorm_xr.measure.words import RawImage
 
-__all__ = ["Planes", "Reference", "cut_trimmed", "load_reference", "physical_values", "pixel_sizes"]
+__all__ = ["BIASES", "MASKS", "Planes", "Reference", "cut_trimmed", "load_reference", "pixel_sizes"]
 
 Array = npt.NDArray[Any]
 Planes = Callable[[FileHeaders | Array, Sequence[int]], Sequence[Array]]
+
+# These two are of the whole process: a reference goes to a worker with every file, each time as a new object.
+BIASES: ImageStore[Array] = ImageStore(128 << 20, lambda image: image.nbytes)
+"""Bias images: those of a few detectors; more of them would take gigabytes."""
+
+MASKS: ImageStore[tuple[PackedMask | None, ...]] = ImageStore(
+    128 << 20, lambda masks: sum(mask.nbytes for mask in masks if mask is not None)
+)
+"""Masks, packed: those of 200 detectors of 16 megapixels with 1 % of bad pixels take a quarter of it."""
 
 
 @dataclass(frozen=True)
@@ -46,10 +61,12 @@ class Reference:
         found = (source for source in self.sources.values() if isinstance(source, FileHeaders))
         return list({headers.path: headers for headers in found}.values())
 
-    def images(self, detector: Detector, profile: Profile, *, planes: Planes | None = None) -> Iterator[Array]:
-        """One array for each amplifier, in the order of the pixels of the raw frame.
+    def images(
+        self, detector: Detector, profile: Profile, *, planes: Planes | None = None, verify: bool = False
+    ) -> Iterator[Array]:
+        """One array for each amplifier, in the order of the pixels of the raw frame; not to be written to.
 
-        From a raw bias its own overscan is subtracted.
+        From a raw bias its own overscan is subtracted. Images of files are kept as far as there is room.
 
         Parameters
         ----------
@@ -58,16 +75,19 @@ class Reference:
         profile : Profile
             How HDUs are named, and what kind of overscan a bias has.
         planes : callable, optional
-            Gives the arrays of HDUs of a file by their numbers, or that of an image; `physical_values` when not given.
+            Gives the arrays of HDUs of a file by their numbers, or that of an image; physical values when not given,
+            NaN where a file has none.
+        verify : bool
+            Without ``planes``: compare the bytes that are read with the header's checksums.
 
         Raises
         ------
         CameraError
             The detector is not there, or shapes do not fit.
         ReadError
-            The file cannot be read.
+            The file cannot be read, or fails its checksums.
         """
-        source, planes = self.sources[detector.id], planes or physical_values
+        source, planes = self.sources[detector.id], planes or partial(_physical_values, token=self.token, verify=verify)
         if isinstance(source, FileHeaders):
             hdus = _hdus_of(source, detector, profile, self.what)
             where = f"{self.what} {source.path}"
@@ -114,25 +134,31 @@ class Reference:
         return image - overscan_level(plane, amplifier, kind=profile.overscan, where=where)
 
 
-def physical_values(source: FileHeaders | Array, hdus: Sequence[int]) -> list[Array]:
-    """Values of images of a file, by the numbers of their HDUs, or of one image; NaN where a file has none."""
-    from flatnorm_xr.measure.words import open_words
-
+def _physical_values(source: FileHeaders | Array, hdus: Sequence[int], *, token: str, verify: bool) -> Sequence[Array]:
     if not isinstance(source, FileHeaders):
         return [source]
-    with open_words(source) as words:
-        return [_values(words(hdu)) for hdu in hdus]
+    return kept_images(
+        BIASES,
+        source,
+        hdus,
+        lambda some: read_images(source, some, lambda _, raw: _values(raw), verify=verify),
+        owner=token,
+    )
 
 
 def _values(raw: RawImage) -> Array:
+    """Values of the words, in float32 where it holds them exactly: half the memory."""
     words = raw.words
     if words.dtype.kind == "f" and raw.zero == 0 and raw.scale == 1:
-        return words.astype(words.dtype.newbyteorder("="))
-    values = words.astype(np.float64)
-    values *= raw.scale
-    values += raw.zero
+        values = words.astype(words.dtype.newbyteorder("="))
+    elif words.dtype.kind in "iu" and words.dtype.itemsize <= 2 and raw.scale == 1 and raw.zero in (0, 1 << 15):
+        values = words.astype(np.float32)
+        values += np.float32(raw.zero)
+    else:
+        values = raw_values(Part(words, zero=raw.zero, scale=raw.scale))
     if raw.blank is not None and words.dtype.kind in "iu":
         values[words == raw.blank] = np.nan
+    values.flags.writeable = False  # many frames share it
     return values
 
 
@@ -207,6 +233,11 @@ def load_reference(given: Any, *, what: str, detectors: Sequence[int | str]) -> 
         A file that cannot be read.
     CameraError
         A detector without an image, or an argument of another kind.
+
+    Warns
+    -----
+    FlatnormWarning
+        A bias file that is packed as a whole and too large to be kept.
     """
     if given is None:
         return None
@@ -218,7 +249,7 @@ def load_reference(given: Any, *, what: str, detectors: Sequence[int | str]) -> 
                 f"measure: {what} has nothing for detector {offenders(lacking)}; give every detector a path or an array"
             )
             raise CameraError(msg)
-        return Reference(what, {label: sources[str(label)] for label in detectors})
+        return _loaded(what, {label: sources[str(label)] for label in detectors})
     if isinstance(given, xr.DataArray) and "detector" in given.dims:
         return load_reference(
             {label: given.sel(detector=label) for label in given.detector.values.tolist()},
@@ -232,7 +263,33 @@ def load_reference(given: Any, *, what: str, detectors: Sequence[int | str]) -> 
             "give it a dim detector, or pass a mapping of detector to image"
         )
         raise CameraError(msg)
-    return Reference(what, dict.fromkeys(detectors, source))
+    return _loaded(what, dict.fromkeys(detectors, source))
+
+
+def _loaded(what: str, sources: Mapping[int | str, FileHeaders | Array]) -> Reference:
+    """Make a reference whose images are forgotten when it is; copies in other processes cannot know when that is."""
+    found = Reference(what, sources)
+    for store in (BIASES, MASKS):
+        weakref.finalize(found, store.forget, found.token)
+    if what == "bias":
+        _warn_of_unpacking(found)
+    return found
+
+
+def _warn_of_unpacking(bias: Reference) -> None:
+    """Say so where a file must be unpacked again for every detector of every exposure."""
+    large = [one.path for one in bias.files if one.packed and len(one.places) > 1 and _size(one) > BIASES.limit]
+    if large:
+        warn(
+            f"measure: bias {offenders(large)}: packed as a whole, and its images take more than the "
+            f"{BIASES.limit >> 20} MB that are kept in memory, so that it is unpacked again for every detector of "
+            "every exposure; unpack it first, or compress it with fpack"
+        )
+
+
+def _size(headers: FileHeaders) -> int:
+    """Bytes of the values of all images of a file, as `_values` gives them."""
+    return sum((4 if place.bitpix in (8, 16, -32) else 8) * prod(place.shape) for place in headers.places.values())
 
 
 def _source(given: Any, what: str) -> FileHeaders | Array:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
 from flatnorm_xr.camera.geometry import Amplifier, Detector
 from flatnorm_xr.camera.places import Affine, to_trimmed
 from flatnorm_xr.camera.regions import Region
 from flatnorm_xr.camera.sections import Section
 from flatnorm_xr.errors import CameraError
+from flatnorm_xr.measure.parts import Booleans
 
 __all__ = ["dark_pixels", "pixels_of"]
 
-Flags = npt.NDArray[np.bool_]
 
 _BLOCK = 64
 """Pixels along the side of a block that is looked at as a whole when it lies far from where the light ends."""
@@ -39,7 +38,7 @@ def pixels_of(region: Region, amplifier: Amplifier, detector: Detector, *, path:
     return pixels
 
 
-def dark_pixels(region: Region, pixels: Affine, data: Section) -> Flags | None:
+def dark_pixels(region: Region, pixels: Affine, data: Section) -> Booleans | None:
     """Find the pixels whose centres lie outside a region.
 
     Parameters

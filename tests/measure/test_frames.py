@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import gzip
 import itertools
 import warnings
 from dataclasses import replace
@@ -22,7 +24,7 @@ from flatnorm_xr.errors import CameraError, ReadError
 from flatnorm_xr.measure.frames import Frame, read_detector
 from flatnorm_xr.measure.kernels import corrected_pixels, measure_parts
 from flatnorm_xr.measure.masks import load_masking
-from flatnorm_xr.measure.reference import load_reference
+from flatnorm_xr.measure.reference import BIASES, load_reference
 from flatnorm_xr.measure.words import Unreadable, open_words
 
 Array = npt.NDArray[Any]
@@ -154,7 +156,7 @@ def test_without_overscan_nothing_is_subtracted(tmp_path: Path) -> None:
 
 def test_overscan_must_cover_the_rows_of_the_data(tmp_path: Path) -> None:
     path = write(tmp_path / "a.fits", raw_image(), BIASSECA="[19:20,2:6]")
-    with pytest.raises(CameraError, match=r"overscan \[19:20,2:6\] of amplifier A lacks rows"):
+    with pytest.raises(CameraError, match=r"overscan \[19:20,2:6\] lacks rows of the data section \[11:18,1:6\]"):
         read(path)
 
 
@@ -163,8 +165,16 @@ def test_gain_is_applied_when_the_profile_says_so(tmp_path: Path) -> None:
     a, b = amplifiers(read(write(tmp_path / "a.fits", raw_image()), profile=profile))
     assert_array_equal(a, 2 * LIGHT_A)
     assert_array_equal(b, 3 * LIGHT_B)
-    with pytest.raises(CameraError, match=r"applies the gain.*detector 3 has none for amplifier A"):
-        read(write(tmp_path / "b.fits", raw_image(), GAINA=0.0), profile=profile)
+    path = write(tmp_path / "b.fits", raw_image(), GAINA=0.0)
+    with pytest.raises(CameraError, match=r"apply_gain is true, and no gain above zero is known .*: 3 A;"):
+        read(path, profile=profile)
+    # nor does a detector that was described without applying the gain get by
+    file = describe(read_headers(path), profile=load_profile("decam"))
+    with (
+        open_words(file) as words,
+        pytest.raises(CameraError, match=r"applies the gain.*detector 3 has none for amplifier A"),
+    ):
+        read_detector(words, file.detectors[0], profile=profile, path=str(path))
 
 
 def test_raw_pixels_at_the_saturation_level_are_masked_and_counted(tmp_path: Path) -> None:
@@ -289,6 +299,115 @@ def test_a_bias_file_without_the_detector_is_named(tmp_path: Path) -> None:
         read(write(tmp_path / "a.fits", raw_image()), bias=tmp_path / "bias.fits")
     with pytest.raises(ReadError, match=r"none\.fits"):
         read(write(tmp_path / "a.fits", raw_image()), bias=tmp_path / "none.fits")
+
+
+OWN_OVERSCAN = """\
+name: apart
+layout: plain-images
+exposure: {id: EXPNUM}
+detector: {id: CCDNUM, only: {EXTNAME: ^SCI$}}
+overscan: median-per-row
+amplifiers: {overscan_hdu: {only: {EXTNAME: ^OS$}, pair: EXTVER}}
+"""
+
+
+@pytest.mark.parametrize("border", [0, 1])
+def test_overscan_in_an_hdu_of_its_own_and_a_bias_are_both_subtracted(tmp_path: Path, border: int) -> None:
+    """The bias has no overscan of its own: nothing but the image is subtracted of it."""
+    camera = tmp_path / "apart.yaml"
+    camera.write_text(OWN_OVERSCAN)
+    rows = np.arange(ROWS)[:, np.newaxis]
+    images = {"SCI": LIGHT_A + 100 + 7 * rows, "OS": np.tile(100 + 7 * rows, (1, 3))}
+    hdus: list[Any] = [fits.PrimaryHDU(header=fits.Header([("EXPNUM", 1)]))]
+    for name, image in images.items():
+        cards = [("EXTNAME", name), ("EXTVER", 1), ("CCDNUM", 3)]
+        hdus.append(fits.ImageHDU(image.astype("i4"), fits.Header(cards)))
+    fits.HDUList(hdus).writeto(tmp_path / "a.fits")
+    bias = np.arange(LIGHT_A.size, dtype="f4").reshape(LIGHT_A.shape)
+    path = mask_or_bias(tmp_path / "bias.fits", bias)
+    light = (LIGHT_A - bias)[border : ROWS - border, border : 8 - border]
+    for given in (bias, path):
+        pixels = read(tmp_path / "a.fits", profile=load_profile(str(camera)), bias=given, border=border)
+        assert_array_equal(pixels.values, light.ravel())
+
+
+def mask_or_bias(path: Path, *images: Array, checksum: bool = False) -> Path:
+    """Write trimmed images of the detectors 3, 4 and so on."""
+    hdus = [fits.ImageHDU(image, fits.Header([("CCDNUM", 3 + n)])) for n, image in enumerate(images)]
+    fits.HDUList([fits.PrimaryHDU(), *hdus]).writeto(path, checksum=checksum)
+    return path
+
+
+@pytest.mark.parametrize("name", ["bias.fits", "bias.fits.gz"])
+@pytest.mark.parametrize("dtype", [">i2", "u2", "i4", "f4", "f8"])
+def test_a_bias_file_is_read_once(tmp_path: Path, name: str, dtype: str) -> None:
+    """Of a packed file all detectors at once, else each one when it is asked for: then the file may go."""
+    images = [(trimmed_bias() + 1000 * n).astype(dtype) for n in (0, 1)]
+    path = mask_or_bias(tmp_path / name, *images)
+    profile = load_profile("decam")
+    (detector,) = describe(read_headers(write(tmp_path / "a.fits", raw_image())), profile=profile).detectors
+    bias = load_reference(path, what="bias", detectors=[3, 4])
+    assert bias is not None
+
+    def subtracted(number: int) -> Array:
+        a, b = bias.images(replace(detector, id=number), profile)
+        return np.hstack([b, a])
+
+    first = subtracted(3)
+    if name.endswith("gz"):
+        path.unlink()
+    second = subtracted(4)
+    path.unlink(missing_ok=True)
+    for found, expected in ((first, images[0]), (second, images[1]), (subtracted(3), images[0])):
+        assert_array_equal(found, expected)
+    with pytest.raises(ValueError, match="read-only"):
+        next(bias.images(detector, profile))[...] = 0
+
+
+def test_a_bias_is_forgotten_with_its_reference(tmp_path: Path) -> None:
+    path = mask_or_bias(tmp_path / "bias.fits", trimmed_bias())
+    before = BIASES.nbytes
+    profile = load_profile("decam")
+    (detector,) = describe(read_headers(write(tmp_path / "a.fits", raw_image())), profile=profile).detectors
+    bias = load_reference(path, what="bias", detectors=[3])
+    assert bias is not None
+    list(bias.images(detector, profile))
+    assert BIASES.nbytes > before
+    del bias
+    gc.collect()
+    assert BIASES.nbytes <= before
+
+
+def test_a_packed_bias_too_large_to_be_kept_is_warned_of(
+    tmp_path: Path, says: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = mask_or_bias(tmp_path / "bias.fits.gz", trimmed_bias(), trimmed_bias())
+    load_reference(path, what="bias", detectors=[3, 4])
+    monkeypatch.setattr(BIASES, "limit", 2 * trimmed_bias().nbytes - 1)
+    with says(r"bias .*bias\.fits\.gz: packed as a whole, .* unpack it first"):
+        load_reference(path, what="bias", detectors=[3, 4])
+    load_reference(mask_or_bias(tmp_path / "bias.fits", trimmed_bias(), trimmed_bias()), what="bias", detectors=[3, 4])
+
+
+@pytest.mark.parametrize("what", ["bias", "mask"])
+@pytest.mark.parametrize("name", ["r.fits", "r.fits.gz"])
+def test_checksums_of_biases_and_masks_are_verified_when_those_of_frames_are(
+    tmp_path: Path, what: str, name: str
+) -> None:
+    plain = mask_or_bias(tmp_path / "plain.fits", trimmed_bias(), trimmed_bias(), checksum=True)
+    content = bytearray(plain.read_bytes())
+    raw = write(tmp_path / "a.fits", raw_image())
+    place = read_headers(plain).places[1]
+    path = tmp_path / name
+    for flipped in (0, 1):
+        content[place.offset + 9] ^= flipped
+        path.write_bytes(gzip.compress(content) if name.endswith("gz") else content)
+        read(raw, **{what: path})
+        if flipped:
+            with pytest.raises(ReadError, match=rf"^measure: {what} .*{name}: cannot be read \(HDU 1: .*DATASUM.*\)$"):
+                read(raw, **{what: path}, verify=lambda hdu: "")
+        else:
+            read(raw, **{what: path}, verify=lambda hdu: "")
 
 
 def segments(path: Path, images: dict[str, Array]) -> Path:

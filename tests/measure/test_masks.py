@@ -17,11 +17,13 @@ from numpy.testing import assert_array_equal
 import flatnorm_xr as fx
 from flatnorm_xr.camera.file_bytes import Unreadable
 from flatnorm_xr.camera.geometry import Amplifier, Detector
+from flatnorm_xr.camera.headers import read_headers
 from flatnorm_xr.camera.places import Affine, map_of_sections
 from flatnorm_xr.camera.profiles import MaskRules, Profile, load_profile
 from flatnorm_xr.camera.regions import Region
 from flatnorm_xr.camera.sections import Section
 from flatnorm_xr.errors import CameraError, ReadError
+from flatnorm_xr.flags import Flag
 from flatnorm_xr.measure.border import without_border
 from flatnorm_xr.measure.masks import Masking, bad_pixels, load_masking
 from flatnorm_xr.measure.vignetting import dark_pixels
@@ -413,6 +415,27 @@ def test_levels_of_files_with_planes_of_data_quality(tmp_path: Path, kind: str) 
     assert level(mask_bits="0,1,2") == [without[0, 1, 2]] * 2
 
 
+def test_a_wrong_byte_of_data_quality_is_seen_where_checksums_are_verified(tmp_path: Path, says: Any) -> None:
+    camera = tmp_path / "planes.yaml"
+    camera.write_text(WITH_PLANES)
+    hdus: list[Any] = [fits.PrimaryHDU(header=fits.Header([("EXPNUM", 1)]))]
+    for name, value in (("SCI", 100), ("DQ", 0)):
+        cards = [("EXTNAME", name), ("EXTVER", 1), ("CHIP", "A")]
+        hdus.append(fits.ImageHDU(np.full((4, 10), value, "i2"), fits.Header(cards)))
+    path = tmp_path / "a.fits"
+    fits.HDUList(hdus).writeto(path, checksum=True)
+    options: dict[str, Any] = {"camera": camera, "statistic": "mean", "progress": False}
+    assert fx.measure(path, verify_checksum=True, **options)["counts"].item() == 40
+    content = bytearray(path.read_bytes())
+    content[read_headers(path).places[2].offset + 1] ^= 1
+    path.write_bytes(content)
+    assert fx.measure(path, **options)["counts"].item() == 39
+    with says("data quality in HDU 2: .*DATASUM", "nothing was measured"):
+        ds = fx.measure(path, verify_checksum=True, **options)
+    assert ds["quality"].item() == Flag.UNREADABLE
+    assert ds["counts"].item() == 0
+
+
 @pytest.mark.parametrize("camera", ["decam", "lsstcam"])
 def test_levels_within_a_circle_are_those_of_the_pixels_within(tmp_path: Path, camera: str) -> None:
     """Where the simulation puts each pixel is known without any header."""
@@ -447,9 +470,10 @@ def three_masks(path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("name", ["m.fits", "m.fits.gz"])
+@pytest.mark.parametrize("name", ["m.fits", "m.fits.gz", "gzip by another name"])
 def test_each_detector_has_its_own_mask_and_a_packed_file_is_read_once(tmp_path: Path, name: str) -> None:
-    path = three_masks(tmp_path / name)
+    path = three_masks(tmp_path / name.replace("gzip by another name", "m.fits.gz"))
+    path = path.rename(tmp_path / name)
     profile = load_profile("decam")
     masking = load_masking(profile, detectors=[2, 3, 4], mask=path, mask_bits=1)
     for number in (3, 2, 4):
@@ -457,7 +481,7 @@ def test_each_detector_has_its_own_mask_and_a_packed_file_is_read_once(tmp_path:
         found = bad_pixels(detector, masking=masking, profile=profile, words=no_words, path="a.fits")
         marked = trimmed(detector, [one.pixels for one in found])
         assert np.flatnonzero(marked.any(axis=1)).tolist() == ([] if number == 4 else [number])
-        if name.endswith("gz"):
+        if "gz" in name:
             path.unlink(missing_ok=True)
 
 

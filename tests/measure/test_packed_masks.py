@@ -1,17 +1,14 @@
-"""Packed masks, and the store that keeps them between exposures."""
+"""Packed masks: the same masks in little memory."""
 
 from __future__ import annotations
 
-import threading
-
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
-from flatnorm_xr.errors import CameraError
-from flatnorm_xr.measure.packed_masks import MaskStore, PackedMask, either, pack
+from flatnorm_xr.measure.packed_masks import either, pack
+from flatnorm_xr.measure.reference import MASKS
 
 
 @given(st.integers(0, 100), st.floats(0, 1), st.integers(0, 2**31))
@@ -24,55 +21,28 @@ def test_packed_masks_are_the_same_masks(rows: int, share: float, seed: int) -> 
         assert found.nbytes <= mask.size // 8 + 1
 
 
-def test_the_store_is_bounded_and_keeps_what_is_asked_for() -> None:
-    mask = pack(np.ones((8, 1000), dtype=bool))
-    assert mask is not None
-    store = MaskStore(3 * 2100)
-    made: list[int] = []
-
-    def get(key: int) -> None:
-        def make() -> tuple[PackedMask | None, ...]:
-            made.append(key)
-            return (mask,)
-
-        assert store.get(key, make) == (mask,)
-
-    for key in (1, 2, 3, 1, 4, 1, 2):
-        get(key)
-    assert made == [1, 2, 3, 4, 2]
-    assert store.nbytes <= store.limit
+@given(st.lists(st.integers(1, 700), max_size=12), st.booleans())
+def test_rows_of_bad_pixels_of_any_length_are_kept(lengths: list[int], bad_first: bool) -> None:
+    """Gaps and rows up to and beyond what a byte can tell."""
+    alternate = (np.arange(len(lengths)) + bad_first) % 2 == 1
+    line = np.concatenate([np.repeat(alternate, lengths), np.zeros(5000, bool)])
+    found = pack(line.reshape(10, -1) if line.size % 10 == 0 else line.reshape(1, -1))
+    if found is None:
+        assert not line.any()
+    else:
+        assert_array_equal(found.unpacked().ravel(), line)
+        assert found.nbytes <= line.size // 8 + 1
 
 
-def test_threads_make_a_mask_once() -> None:
-    store, made = MaskStore(1 << 20), []
-    together = threading.Barrier(4)
-
-    def make() -> tuple[PackedMask | None, ...]:
-        made.append(1)
-        return (None,)
-
-    def ask() -> None:
-        together.wait(timeout=30)
-        store.get("key", make)
-
-    threads = [threading.Thread(target=ask) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(timeout=30)
-    assert made == [1]
-
-
-def test_what_cannot_be_made_is_tried_again() -> None:
-    store = MaskStore(1 << 20)
-
-    def fail() -> tuple[PackedMask | None, ...]:
-        reason = "no"
-        raise CameraError(reason)
-
-    with pytest.raises(CameraError):
-        store.get("key", fail)
-    assert store.get("key", lambda: (None,)) == (None,)
+def test_masks_take_little_memory() -> None:
+    """Seventy detectors of 16 megapixels of which one in twenty is bad fit into the store; so do thousands of edges."""
+    side = 512
+    speckled = pack(np.random.default_rng(1).random((side, side)) < 0.05)
+    dark = pack(np.hypot(*np.ogrid[:side, :side]) > side)
+    assert speckled is not None
+    assert dark is not None
+    assert 70 * speckled.nbytes * (4096 / side) ** 2 < MASKS.limit / 2
+    assert dark.nbytes < speckled.nbytes / 5
 
 
 @given(st.lists(st.floats(0, 1), min_size=2, max_size=2), st.integers(0, 2**31))
