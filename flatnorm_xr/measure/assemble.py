@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isnan, nan
@@ -244,5 +245,5 @@ def _paths(files: Sequence[FileLevels], detectors: Sequence[Label], exposures: S
     paths = np.full((len(detectors), len(exposures)), "", dtype=object)
     for one in files:
         for detector in one.file.detectors:
-            paths[row[detector.id], column[one.file.exposure.id]] = one.file.path
+            paths[row[detector.id], column[one.file.exposure.id]] = os.path.abspath(one.file.path)
     return paths.astype(str)

@@ -48,8 +48,22 @@ def cluster_client(*, scheduler: str | None = None, workers: int | None = None) 
     except ImportError as error:
         msg = "dask.distributed is not installed; pip install 'flatnorm-xr[dask]'"
         raise FlatnormError(msg) from error
-    # That a worker is lost or slow is dask's to mend, and no news for whoever waits for levels.
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    with _silence(logging.getLogger("distributed")):
+        yield from _client(distributed, scheduler, workers)
+
+
+@contextmanager
+def _silence(logger: logging.Logger) -> Iterator[None]:
+    """Say nothing meanwhile: that a worker is lost or slow is dask's to mend, and no news for who waits for levels."""
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
+def _client(distributed: Any, scheduler: str | None, workers: int | None) -> Iterator[Any]:
     if workers is not None:
         with (
             distributed.LocalCluster(

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import datetime
 import json
-import numbers
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,17 +16,13 @@ from flatnorm_xr.camera.profiles import Profile, load_profile
 from flatnorm_xr.errors import FlatnormError, ReadError, offenders, warn
 from flatnorm_xr.flags import Flag
 from flatnorm_xr.measure.assemble import FileLevels, assemble
-from flatnorm_xr.measure.file_levels import Reduction
-from flatnorm_xr.measure.masks import load_masking
-from flatnorm_xr.measure.reference import load_reference
-from flatnorm_xr.measure.resume import check_same_way, levels_by_file, unchanged
+from flatnorm_xr.measure.options import MeasureOptions, check_count
+from flatnorm_xr.measure.resume import check_same_way, kept, levels_by_file
 from flatnorm_xr.measure.schedule import Work, bad_anywhere, measure_all
 from flatnorm_xr.measure.survey import survey
 from flatnorm_xr.measure.workers import Client, check_client, default_threads
 
 __all__ = ["measure"]
-
-_CONFIGURATION = ("statistic", "clip", "iterations", "saturation", "edge_strips")
 
 
 def measure(
@@ -104,14 +99,15 @@ def measure(
         Make an error of what is otherwise a warning and a hole: files and images that cannot be read.
     client : distributed.Client, optional
         The workers of its dask cluster do the work, a file at a time; they need to see the files under the same paths.
-        The active client of this process when not given; without one, threads of this process. Whoever does it, the
-        numbers are the same. A worker that dies is dask's to replace.
+        The active client of this process when not given, unless it is asynchronous; without one, threads of this
+        process. Whoever does it, the numbers are the same. A worker that dies is dask's to replace.
     threads : int, optional
         Number of files in flight at once, without a client: it bounds the memory. The number of cores, at most 8, when
         not given.
     resume : Dataset, optional
-        Levels that an earlier call with the same keywords gave. Files that it has, and that have the same size and
-        time since, are not read again, unless something in them could not be read; what it has of other files is kept.
+        Levels that an earlier call with the same keywords, profile, bias and mask gave. Files that it has, and that
+        have the same size and time of change since, are not read again, unless something in them could not be read;
+        what it has of other files is kept.
     partial : callable, optional
         Called about once a minute, and when an error or an interruption ends the work early, with the levels of what
         has been measured so far: save them, and pass them to ``resume``.
@@ -124,9 +120,9 @@ def measure(
         ``background``, ``sigma``, ``counts`` and ``quality`` along (detector[, amplifier], exposure), and
         ``detector_...`` of the whole detectors where there are amplifiers; with ``edge_strips``, ``edge_ratio`` and its
         standard error (detector, amplifier, exposure), geometric mean 1 over the amplifiers of a detector, NaN for
-        those without a level or a neighbour. In adu, or in electron when the profile
-        applies the gain. NaN (with a flag, counts 0) where nothing was measured. Detectors are sorted, exposures are
-        sorted by time if all have one, else by id.
+        those without a level or a neighbour. In adu, or in electron when the profile applies the gain. NaN (with a
+        flag, counts 0) where nothing was measured. Detectors are sorted, exposures are sorted by time if all have one,
+        else by id.
 
     Raises
     ------
@@ -142,115 +138,64 @@ def measure(
         Files or images that cannot be read, or that no profile recognises; absent overscan (nothing subtracted), time
         (NaT) or position; no level at all.
     """
-    _check(statistic, clip, iterations, saturation, {"border": border, "edge_strips": edge_strips}, threads)
-    client = check_client(client)
-    if common_mask and resume is not None:
+    options = MeasureOptions(
+        statistic=statistic,
+        clip=clip,
+        iterations=iterations,
+        saturation=saturation,
+        edge_strips=edge_strips,
+        bias=bias,
+        mask=mask,
+        mask_bits=mask_bits,
+        border=border,
+        vignetting=vignetting,
+        common_mask=common_mask,
+        checksum=checksum,
+        verify_checksum=verify_checksum,
+        strict=strict,
+    )
+    number = default_threads() if threads is None else check_count("threads", threads, of="files in flight", least=1)
+    work = Work(check_client(client), number, progress)
+    if options.common_mask and resume is not None:
         msg = "measure: common_mask needs all exposures in one call, so resume cannot be given; leave one of them out"
         raise FlatnormError(msg)
-    profile = None if camera is None else load_profile(str(camera) if isinstance(camera, os.PathLike) else camera)
-    found = find_files(paths, caller="measure")
-    before = [] if resume is None else _kept(levels_by_file(resume, profile), found)
+    given = None if camera is None else load_profile(str(camera) if isinstance(camera, os.PathLike) else camera)
+    paths = find_files(paths, caller="measure")
+    earlier = {} if resume is None else levels_by_file(resume, given)
+    before = kept(earlier, paths)
     known = {one.file.path for one in before}
-    if before and profile is None:
-        profile = before[0].file.profile
     files = survey(
-        [path for path in found if path not in known],
-        profile,
+        [path for path in paths if path not in known],
+        given,
         before=[one.file for one in before],
-        strict=strict,
+        strict=options.strict,
         progress=progress,
     )
-    if edge_strips:
+    profile = (files or [one.file for one in before])[0].profile
+    detectors = dict.fromkeys(detector.id for file in files for detector in file.detectors)
+    reduction = options.reduction(profile, list(detectors))
+    configuration = options.configuration(profile)
+    if resume is not None:
+        check_same_way(resume, configuration)
+    if options.edge_strips and files:
         from flatnorm_xr.measure.edges import check_places
 
         check_places(files)
-    profile = (files or [one.file for one in before])[0].profile
-    detectors = list(dict.fromkeys(detector.id for file in files for detector in file.detectors))
-    reduction = Reduction(
-        statistic=statistic,
-        clip=float(clip),
-        iterations=int(iterations),
-        bias=load_reference(bias, what="bias", detectors=detectors),
-        masking=load_masking(
-            profile, detectors=detectors, mask=mask, mask_bits=mask_bits, border=int(border), vignetting=vignetting
-        ),
-        saturation=None if saturation is None else float(saturation),
-        edge_strips=int(edge_strips),
-        checksum=checksum,
-        verify_checksum=verify_checksum,
-    )
-    configuration = {
-        "camera": profile.name,
-        **{name: getattr(reduction, name) for name in _CONFIGURATION},
-        "bias": _name_of(bias),
-        "mask": _name_of(mask),
-        "mask_bits": mask_bits if mask_bits is None or isinstance(mask_bits, str | int) else list(mask_bits),
-        "border": int(border),
-        "vignetting": None if vignetting is None else str(vignetting),
-        "common_mask": bool(common_mask),
-        "checksum": checksum,
-        "verify_checksum": verify_checksum,
-        "strict": strict,
-    }
-    if resume is not None:
-        check_same_way(resume, configuration)
-
-    work = Work(client, default_threads() if threads is None else int(threads), progress)
-    if common_mask:
+    if options.common_mask:
         reduction = replace(reduction, common=bad_anywhere(files, setting=reduction, work=work))
 
     def together(measured: Sequence[FileLevels]) -> xr.Dataset:
         levels = [*before, *measured]
-        return assemble(levels, attrs=_attributes(levels, configuration), edges=edge_strips > 0)
+        attrs = _attributes(levels, configuration, kept=len(before))
+        return assemble(levels, attrs=attrs, edges=options.edge_strips > 0)
 
     levels = measure_all(
         files, setting=reduction, work=work, partial=None if partial is None else lambda some: partial(together(some))
     )
-    _report_holes(levels, strict)
+    _report_holes(levels, options.strict)
     ds = together(levels)
     _warn_of_nothing(ds)
     return ds
-
-
-def _kept(earlier: Mapping[str, FileLevels], paths: Sequence[str]) -> list[FileLevels]:
-    """Choose what need not be measured again: files that are not asked for, or are as they were."""
-    asked = {os.path.realpath(path): path for path in paths}
-    kept = []
-    for path, one in earlier.items():
-        again = asked.get(os.path.realpath(path))
-        if again is None:
-            kept.append(one)
-        elif unchanged(one):
-            kept.append(replace(one, file=replace(one.file, path=again)))
-    return kept
-
-
-def _check(
-    statistic: str,
-    clip: float,
-    iterations: int,
-    saturation: float | None,
-    widths: Mapping[str, object],
-    threads: int | None,
-) -> None:
-    """Refuse wrong keywords before any file is opened."""
-    import numpy as np
-
-    from flatnorm_xr.measure.kernels import clipped_statistics
-
-    clipped_statistics(np.empty(0, dtype=np.float32), statistic=statistic, clip=clip, iterations=iterations)
-    if saturation is not None and (
-        not isinstance(saturation, numbers.Real) or isinstance(saturation, bool) or not saturation > 0
-    ):
-        msg = f"measure: saturation must be a positive number of raw adu, not {saturation!r}"
-        raise FlatnormError(msg)
-    for name, pixels in widths.items():
-        if not isinstance(pixels, numbers.Integral) or isinstance(pixels, bool) or pixels < 0:
-            msg = f"measure: {name} must be a number of pixels, 0 or more, not {pixels!r}"
-            raise FlatnormError(msg)
-    if threads is not None and (not isinstance(threads, numbers.Integral) or isinstance(threads, bool) or threads < 1):
-        msg = f"measure: threads must be a number of files in flight, 1 or more, not {threads!r}"
-        raise FlatnormError(msg)
 
 
 def _report_holes(levels: Sequence[FileLevels], strict: bool) -> None:
@@ -283,24 +228,16 @@ def _warn_of_nothing(ds: xr.Dataset) -> None:
     )
 
 
-def _name_of(given: Any) -> Any:
-    """How a bias or mask is written into the configuration."""
-    if given is None or isinstance(given, str | os.PathLike):
-        return None if given is None else os.fspath(given)
-    if isinstance(given, dict):
-        return {str(key): _name_of(value) for key, value in given.items()}
-    return type(given).__name__
-
-
-def _attributes(levels: Sequence[FileLevels], configuration: dict[str, Any]) -> dict[str, Any]:
+def _attributes(levels: Sequence[FileLevels], configuration: dict[str, Any], *, kept: int) -> dict[str, Any]:
     from flatnorm_xr import __version__
 
     camera, statistic = configuration["camera"], configuration["statistic"]
     exposures = {one.file.exposure.id for one in levels}
+    before = f" ({kept} of them measured before)" if kept else ""
     now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     return {
         "title": f"Flat levels of {camera}: {len(exposures)} exposures",
-        "history": f"{now} flatnorm-xr {__version__} measure: {len(levels)} files of {camera}, {statistic}",
+        "history": f"{now} flatnorm-xr {__version__} measure: {len(levels)} files of {camera}{before}, {statistic}",
         "source": f"FITS files of {camera}, statistic {statistic}",
         "camera": camera,
         "inputs": json.dumps([one.provenance for one in levels]),

@@ -12,18 +12,19 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from flatnorm_xr.camera.file_bytes import FileStamp
 from flatnorm_xr.camera.geometry import Amplifier, Detector, Exposure, FileDescription
-from flatnorm_xr.camera.profiles import Profile, load_profile
+from flatnorm_xr.camera.profiles import Profile, load_profile, packaged_profiles
 from flatnorm_xr.camera.sections import Section
 from flatnorm_xr.errors import FlatnormError, offenders
 from flatnorm_xr.flags import Flag
 from flatnorm_xr.measure.assemble import FileLevels, Level
 from flatnorm_xr.measure.file_levels import file_time
 
-__all__ = ["check_same_way", "levels_by_file", "unchanged"]
+__all__ = ["check_same_way", "kept", "levels_by_file"]
 
-_NO_MATTER = ("strict", "checksum", "verify_checksum")
-"""Keywords that change no level."""
+_MAY_BE_LESS = ("strict", "checksum", "verify_checksum")
+"""Keywords that a second call may leave out: what they brought is there. ``strict`` it may also add."""
 
 _MEASURED = ("background", "sigma", "counts", "quality")
 _EDGES = ("edge_ratio", "edge_ratio_stderr")
@@ -61,6 +62,9 @@ def levels_by_file(ds: xr.Dataset, profile: Profile | None = None) -> dict[str, 
     if "path" not in ds.coords or "measure_configuration" not in ds.attrs:
         msg = "measure: resume must be levels that measure made of files; this dataset names no files"
         raise FlatnormError(msg)
+    if profile is None and ds.attrs["camera"] not in packaged_profiles():
+        msg = f"measure: resume holds levels of {ds.attrs['camera']}, which is no packaged profile; pass camera= again"
+        raise FlatnormError(msg)
     if profile is None:
         profile = load_profile(str(ds.attrs["camera"]))
     if profile.name != ds.attrs["camera"]:
@@ -79,7 +83,8 @@ def levels_by_file(ds: xr.Dataset, profile: Profile | None = None) -> dict[str, 
                 rows.setdefault(path, []).append(i)
         for path, members in rows.items():
             entries = inputs.get(os.path.basename(path), [])
-            entry = next((one for one in entries if _is_same(path, one)), entries[0] if entries else {})
+            same = next((k for k, one in enumerate(entries) if _is_same(path, one)), 0)
+            entry = entries.pop(same) if entries else {}  # each stands for one of the files of this name
             levels = tuple(level for i in members for level in table.levels(i, j))
             detectors = tuple(table.detector(i, j) for i in members)
             file = FileDescription(path, profile, "measured before", table.exposure(j), detectors)
@@ -156,18 +161,43 @@ class _Table:
         return Exposure(self._labels["exposure"][j].item(), None if np.isnat(time) else time, seconds, **texts)
 
 
-def unchanged(earlier: FileLevels) -> bool:
-    """Whether a file is as it was when it was measured (path, size and time), and could be read then."""
-    whole = not any(level.quality & Flag.UNREADABLE for level in earlier.levels)
-    return whole and bool(earlier.provenance) and _is_same(earlier.file.path, earlier.provenance)
+def kept(earlier: Mapping[str, FileLevels], paths: Sequence[str]) -> list[FileLevels]:
+    """Choose what need not be measured again.
+
+    Parameters
+    ----------
+    earlier : mapping of str to FileLevels
+        From `levels_by_file`.
+    paths : sequence of str
+        The files that are asked for now.
+
+    Returns
+    -------
+    list of FileLevels
+        Of files that are not asked for, and of those that are as they were (path, size and time of change) and could be
+        read then; with their paths as they are asked for.
+    """
+    asked = {os.path.realpath(path): path for path in paths}
+    found = []
+    for path, one in earlier.items():
+        again = asked.get(os.path.realpath(path))
+        if again is None:
+            found.append(one)
+        elif _was_read(one) and _is_same(path, one.provenance):
+            found.append(replace(one, file=replace(one.file, path=again)))
+    return found
+
+
+def _was_read(earlier: FileLevels) -> bool:
+    return not any(level.quality & Flag.UNREADABLE for level in earlier.levels)
 
 
 def _is_same(path: str, entry: Mapping[str, Any]) -> bool:
     try:
-        stat = os.stat(path)
+        stamp = FileStamp.of(os.stat(path))
     except OSError:
         return False
-    return entry.get("size") == stat.st_size and entry.get("mtime") == file_time(stat.st_mtime_ns)
+    return entry.get("size") == stamp.size and entry.get("mtime") == file_time(stamp.mtime_ns)
 
 
 def check_same_way(ds: xr.Dataset, configuration: Mapping[str, Any]) -> None:
@@ -179,12 +209,22 @@ def check_same_way(ds: xr.Dataset, configuration: Mapping[str, Any]) -> None:
         Naming the keywords that differ, with both values.
     """
     before = json.loads(ds.attrs["measure_configuration"])
-    names = dict.fromkeys([*configuration, *before])
+    names = (name for name in dict.fromkeys([*configuration, *before]) if name != "content")
     differ = [
         f"{name}={before.get(name)!r} (now {configuration.get(name)!r})"
         for name in names
-        if name not in _NO_MATTER and (before.get(name) or None) != (configuration.get(name) or None)
+        if not _goes_with(name, before.get(name) or None, configuration.get(name) or None)
+    ]
+    contents, now = before.get("content", {}), configuration["content"]
+    differ += [
+        f"another {name} of the same name"
+        for name in now
+        if now[name] != contents.get(name) and not any(one.startswith(f"{name}=") for one in differ)
     ]
     if differ:
         msg = f"measure: resume holds levels measured with {offenders(differ)}; measure with the same, or anew"
         raise FlatnormError(msg)
+
+
+def _goes_with(name: str, before: Any, now: Any) -> bool:
+    return before == now or (name in _MAY_BE_LESS and (not now or name == "strict"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain, pairwise
+from itertools import accumulate, chain, pairwise
 from typing import TYPE_CHECKING
 
 from flatnorm_xr.camera.geometry import FileDescription
@@ -100,10 +100,12 @@ def _each_file(files: Sequence[FileDescription], setting: Reduction, work: Work)
     number_of_shares = 1
     if work.client is None and work.threads > 1 and 0 < len(files) < _SHARES * work.threads:
         number_of_shares = -(-_SHARES * work.threads // len(files))
+    if setting.checksum:  # of the whole file, which is then read once
+        number_of_shares = 1
     shares = [_shares(file, number_of_shares) for file in files]
     tasks = list(chain.from_iterable(shares))
     file_of = [i for i, members in enumerate(shares) for _ in members]
-    first = [file_of.index(i) for i in range(len(files))]
+    first = [0, *accumulate(map(len, shares))]
     waiting: list[dict[int, FileLevels]] = [{} for _ in files]
     results = each_done(
         measure_file, tasks, setting=setting, client=work.client, threads=work.threads, lost=unreadable_file

@@ -32,17 +32,20 @@ def default_threads() -> int:
 def check_client(client: Client | None) -> Client | None:
     """Client to use: the one given, else the active one of this process, else None.
 
+    An active client that is asynchronous, which only a coroutine could wait for, is not used.
+
     Raises
     ------
     FlatnormError
-        It is no client, is closed, or is asynchronous.
+        The one given is no client, is closed, or is asynchronous.
     """
     distributed = sys.modules.get("distributed")
     if client is None:
         try:
-            return distributed.default_client() if distributed is not None else None
+            active = distributed.default_client() if distributed is not None else None
         except ValueError:
             return None
+        return None if active is None or active.asynchronous else active
     if distributed is None or not isinstance(client, distributed.Client):
         msg = f"measure: client must be a dask.distributed Client, not {type(client).__name__}"
         raise FlatnormError(msg)
@@ -113,13 +116,13 @@ def _on_cluster(
 ) -> Iterator[tuple[int, Done]]:
     import distributed
 
-    completed: Any = distributed.as_completed
-
+    completed: Any = distributed.as_completed  # untyped
     # A task gives the setting, and not the client: what a dead worker had of it can be made again.
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Sending large graph", category=UserWarning)
         shared = client.submit(_same, setting, pure=False)
-        futures = client.map(task, items, setting=shared, pure=False, retries=2)
+        _check_workers(shared, client)
+        futures = client.map(task, items, setting=shared, pure=False)
     number = {future.key: i for i, future in enumerate(futures)}
     try:
         for future in completed(futures):
@@ -128,10 +131,6 @@ def _on_cluster(
                 done = future.result()
             except distributed.KilledWorker:
                 done = lost(items[i], "the workers that read it died")
-            except (ImportError, AttributeError) as error:
-                where = client.scheduler.address
-                msg = f"measure: the workers of {where} cannot run flatnorm_xr ({error}); install it there"
-                raise FlatnormError(msg) from error
             yield i, done
             future.release()
     finally:
@@ -140,3 +139,16 @@ def _on_cluster(
 
 def _same(value: Any) -> Any:
     return value
+
+
+def _check_workers(shared: Any, client: Client) -> None:
+    """Refuse a cluster that cannot take what it is to share: flatnorm_xr is not there, or another version of it."""
+    import distributed
+
+    wait: Any = distributed.wait  # untyped
+    wait(shared)
+    if shared.status == "error":
+        error = shared.exception()
+        said = " ".join(str(error.__cause__ or error).split())
+        msg = f"measure: the cluster at {client.scheduler.address} cannot run flatnorm_xr ({said}); install it there"
+        raise FlatnormError(msg) from error

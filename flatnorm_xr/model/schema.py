@@ -184,7 +184,7 @@ COORDINATES: dict[str, Variable] = {
         Variable("night", "exposure", "any", None, "observing night", "measure"),
         Variable("lamp", "exposure", "str", None, "calibration lamp", "measure"),
         Variable("observation_type", "exposure", "str", None, "kind of observation", "measure"),
-        Variable("path", "detector, exposure", "str", None, "file the detector was read from", "measure"),
+        Variable("path", "detector, exposure", "str", None, "absolute path of the file it was read from", "measure"),
         Variable("detector_name", "detector", "str", None, "name of the detector", "measure"),
         Variable("detector_type", "detector", "str", None, "type of the detector", "measure"),
         Variable("x", "detector", "f8", "mm", "focal plane x of the detector's centre", "measure"),

@@ -137,7 +137,7 @@ def test_what_is_left_out_from_the_shell(flatnorm, night, tmp_path):
     assert found.counts.equals(expected.counts)
     assert found.background.equals(expected.background)
     configuration = json.loads(found.attrs["measure_configuration"])
-    assert (configuration["mask_bits"], configuration["vignetting"]) == (["2"], "circle 64.5 64.5 50 pixel")
+    assert (configuration["mask_bits"], configuration["vignetting"]) == ([2], "circle 64.5 64.5 50 pixel")
 
 
 def test_regions_and_bits_that_cannot_be_are_one_line(flatnorm, night, tmp_path):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from astropy.io import fits
 
 import flatnorm_xr as fx
 from flatnorm_xr import FlatnormError
+from flatnorm_xr.camera.profiles import load_profile
 from flatnorm_xr.errors import CameraError
 from flatnorm_xr.flags import Flag
 from flatnorm_xr.measure import file_levels, schedule
@@ -115,6 +118,114 @@ def test_a_solution_is_levels_too(tmp_path: Path) -> None:
     assert_same(measured(files, resume=solved), measured(files))
 
 
+EVERY_OPTION: list[dict[str, Any]] = [
+    {"statistic": "median"},
+    {"edge_strips": 8},
+    {"border": 4, "vignetting": "circle 0 0 1000 mm"},
+    {"saturation": np.float32(40_000), "clip": np.float64(2.5), "iterations": np.int64(2)},
+    {"checksum": True, "verify_checksum": np.bool_(True), "strict": np.bool_(False)},
+    {"mask_bits": np.array([0, 3]), "mask": "image"},
+    {"mask_bits": np.int64(0), "mask": "image"},
+    {"bias": "image", "mask": "image"},
+]
+
+
+def images(files: list[str], value: float = 0.0) -> dict[Any, Any]:
+    """One image a detector, of the raw file's shape."""
+    found = {}
+    for path in files:
+        with fits.open(path) as hdus:
+            shapes = {hdu.header["CCDNUM"]: hdu.shape for hdu in hdus if hdu.header["NAXIS"]}
+        found |= {label: np.full(shape, value, np.int16) for label, shape in shapes.items()}
+    return found
+
+
+@pytest.mark.parametrize("options", EVERY_OPTION, ids=lambda options: "-".join(options))
+def test_every_option_goes_on_from_where_it_was(tmp_path: Path, options: dict[str, Any], reads: list[str]) -> None:
+    files = night(tmp_path / "night")
+    options = {
+        name: images(files) if isinstance(value, str) and value == "image" else value for name, value in options.items()
+    }
+    expected = measured(files, **options)
+    reads.clear()
+    assert_same(measured(files, resume=fx.open(fx.save(expected, tmp_path / "all.nc")), **options), expected)
+    assert reads == []
+
+
+@pytest.mark.parametrize("what", ["bias", "mask"])
+def test_another_bias_or_mask_of_the_same_name_is_refused(tmp_path: Path, what: str) -> None:
+    files = night(tmp_path / "night")
+    before = measured(files[:2], **{what: images(files)})
+    measured(files[:2], **{what: images(files)}, resume=before)
+    with pytest.raises(FlatnormError, match=f"measured with another {what} of the same name"):
+        measured(files, **{what: images(files, 1)}, resume=before)
+
+    path = tmp_path / f"{what}.fits"
+    for value in (0, 1):
+        hdus = [fits.ImageHDU(image, name=str(label)) for label, image in images(files, value).items()]
+        fits.HDUList([fits.PrimaryHDU(), *hdus]).writeto(path, overwrite=True)
+        if value:
+            with pytest.raises(FlatnormError, match=f"measured with another {what} of the same name"):
+                measured(files, **{what: path}, resume=before)
+        before = measured(files[:2], **{what: path})
+
+
+def test_another_profile_of_the_same_name_is_refused(tmp_path: Path) -> None:
+    files = night(tmp_path / "night")
+    decam = load_profile("decam")
+    before = measured(files[:2], camera=decam)
+    with pytest.raises(FlatnormError, match="measured with another profile of the same name"):
+        measured(files, camera=replace(decam, overscan="none"), resume=before)
+    own = replace(decam, name="our decam")
+    before = measured(files[:2], camera=own)
+    assert_same(measured(files, camera=own, resume=before), measured(files, camera=own))
+    with pytest.raises(FlatnormError, match="levels of our decam, which is no packaged profile; pass camera= again"):
+        measured(files, resume=before)
+
+
+def test_levels_that_were_not_verified_are_no_verified_ones(tmp_path: Path) -> None:
+    files = night(tmp_path / "night")
+    for keyword in ("verify_checksum", "checksum"):
+        with pytest.raises(FlatnormError, match=rf"measured with {keyword}=False \(now True\)"):
+            measured(files, resume=measured(files[:2]), **{keyword: True})
+        measured(files, resume=measured(files[:2], **{keyword: True}))  # more than is asked for
+
+
+def test_a_change_within_the_same_second_is_seen(tmp_path: Path, reads: list[str]) -> None:
+    files = night(tmp_path / "night")
+    os.utime(files[1], ns=(10**18, 10**18 + 1))
+    before = measured(files)
+    os.utime(files[1], ns=(10**18, 10**18 + 2))
+    reads.clear()
+    measured(files, resume=before)
+    assert reads == [os.path.basename(files[1])]
+
+
+def test_files_of_one_name_in_two_folders_are_told_apart(
+    tmp_path: Path, reads: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = night(tmp_path / "night")
+    folders = [tmp_path / name for name in "ab"]
+    for folder, path in zip(folders, files, strict=False):
+        folder.mkdir()
+        shutil.copy2(path, folder / "flat.fits")
+    monkeypatch.chdir(folders[0])
+    before = measured(["flat.fits"])
+    monkeypatch.chdir(folders[1])
+    ds = measured(["flat.fits"], resume=before)
+    assert ds.sizes["exposure"] == 2
+    assert sorted(set(ds.path.values.ravel()) - {""}) == [str(folder / "flat.fits") for folder in folders]
+    expected = measured([str(folder / "flat.fits") for folder in folders])
+    np.testing.assert_array_equal(ds.background, expected.background)
+    # one is now a copy of the other, to its time of change: what is known of the other's content is not its own
+    shutil.copy2(files[2], folders[0] / "flat.fits")
+    before = measured([str(folder / "flat.fits") for folder in folders])
+    shutil.copy2(files[1], folders[0] / "flat.fits")
+    reads.clear()
+    with pytest.raises(CameraError, match="found twice"):
+        measured([str(folder / "flat.fits") for folder in folders], resume=before)
+
+
 @pytest.mark.parametrize(("options", "said"), [({"clip": 2.5}, "clip=3.0"), ({"border": 3}, "border=0")])
 def test_levels_measured_in_another_way_are_refused(tmp_path: Path, options: Any, said: str) -> None:
     files = night(tmp_path / "night")
@@ -131,6 +242,8 @@ def test_what_is_no_measurement_of_files_is_refused(tmp_path: Path) -> None:
     other = night(tmp_path / "other", "hsc")
     with pytest.raises(FlatnormError, match="resume holds levels of decam, and the camera is hsc"):
         measured(other, resume=measured(files), camera="hsc")
+    with pytest.raises(FlatnormError, match=r"resume holds levels measured with camera='decam' \(now 'hsc'\)"):
+        measured(other, resume=measured(files))
 
 
 def test_a_moved_file_is_found_twice(tmp_path: Path) -> None:
