@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from flatnorm_xr.compiled import compiled
+from flatnorm_xr.measure.tile_box import tile_box
 
 __all__ = ["DITHERS", "restore_floats"]
 
@@ -79,14 +80,13 @@ def _restore(
     random: Any,
 ) -> None:
     rows, columns = codes.shape
-    across = (columns + tile_columns - 1) // tile_columns
     for n in range(len(scales)):
-        top, left = n // across * tile_rows, n % across * tile_columns
+        top, bottom, left, right = tile_box(n, rows, columns, tile_rows, tile_columns)
         first = (n + seed - 1) % len(random)
         at = int(random[first] * 500)
         scale, zero, blank = scales[n], zeros[n], blanks[n]
-        for row in range(top, min(top + tile_rows, rows)):
-            for column in range(left, min(left + tile_columns, columns)):
+        for row in range(top, bottom):
+            for column in range(left, right):
                 code = codes[row, column]
                 if code == blank:
                     image[row, column] = np.nan

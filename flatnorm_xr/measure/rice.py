@@ -19,6 +19,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from flatnorm_xr.compiled import compiled
+from flatnorm_xr.measure.tile_box import tile_box
 
 __all__ = ["SLACK", "rice_tiles"]
 
@@ -58,7 +59,8 @@ def rice_tiles(
     -------
     int
         -1, or the number of the first tile whose bytes are too few or too many for its pixels; the image is then
-        not to be used.
+        not to be used. Too many are no padding: where bytes were lost and are zero, blocks of equal pixels are read
+        from a few of them and the others are left over.
     """
     code_bits, plain = _CODES[image.dtype.itemsize]
     return int(_decode_tiles(stored, starts, lengths, image, tile[0], tile[1], block, code_bits, plain))
@@ -197,19 +199,19 @@ def _decode_tiles(
     plain: int,
 ) -> int:
     rows, columns = image.shape
-    across = (columns + tile_columns - 1) // tile_columns
+    whole_rows = tile_columns >= columns
     flat = image.reshape(rows * columns)
-    kept = np.empty(tile_rows * tile_columns if across > 1 else 0, dtype=image.dtype)
+    kept = np.empty(0 if whole_rows else tile_rows * tile_columns, dtype=image.dtype)
     for n in range(len(starts)):
         if lengths[n] == 0:
             continue
-        top, left = n // across * tile_rows, n % across * tile_columns
-        height, width = min(tile_rows, rows - top), min(tile_columns, columns - left)
-        target = kept[: height * width] if across > 1 else flat[top * columns : (top + height) * columns]
+        top, bottom, left, right = tile_box(n, rows, columns, tile_rows, tile_columns)
+        width = right - left
+        target = flat[top * columns : bottom * columns] if whole_rows else kept[: (bottom - top) * width]
         if not _decode(stored, starts[n], lengths[n], target, image.itemsize, block, code_bits, plain):
             return n
-        if across > 1:
-            for row in range(height):
-                for column in range(width):
-                    image[top + row, left + column] = kept[row * width + column]
+        if not whole_rows:
+            for row in range(top, bottom):
+                for column in range(left, right):
+                    image[row, column] = kept[(row - top) * width + column - left]
     return -1

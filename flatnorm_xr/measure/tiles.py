@@ -14,6 +14,7 @@ import numpy.typing as npt
 from flatnorm_xr.camera.file_bytes import Unreadable, one_line
 from flatnorm_xr.camera.image_place import ImagePlace, TileTable
 from flatnorm_xr.measure.quantised import DITHERS, restore_floats
+from flatnorm_xr.measure.tile_box import tile_box
 
 __all__ = ["decompress"]
 
@@ -167,9 +168,8 @@ def _damaged(tile: int, table: TileTable, what: str = "damaged") -> Unreadable:
 
 def _part(image: Array, table: TileTable, tile: int) -> Array:
     """Place of a tile in the image."""
-    across = -(-image.shape[1] // table.shape[1])
-    top, left = tile // across * table.shape[0], tile % across * table.shape[1]
-    return image[top : top + table.shape[0], left : left + table.shape[1]]
+    top, bottom, left, right = tile_box(tile, image.shape[0], image.shape[1], *table.shape)
+    return image[top:bottom, left:right]
 
 
 def _numbers(table: TileTable, column: str, dtype: str, stored: Bytes) -> Array:

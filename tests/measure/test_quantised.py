@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,26 +13,14 @@ from numpy.testing import assert_array_equal
 
 from flatnorm_xr.camera.file_bytes import Unreadable
 from flatnorm_xr.camera.headers import read_headers
-from flatnorm_xr.measure import tiles
 from flatnorm_xr.measure.quantised import restore_floats
-from flatnorm_xr.measure.words import open_words
 
 fits = pytest.importorskip("astropy.io.fits")
 
 Array = npt.NDArray[Any]
+WordsOf = Callable[[Path], Array]
 
-
-@pytest.fixture(autouse=True)
-def _own_decoder(monkeypatch: pytest.MonkeyPatch) -> None:
-    def astropy(*_: Any) -> Any:
-        raise AssertionError
-
-    monkeypatch.setattr(tiles, "_by_astropy", astropy)
-
-
-def words_of(path: Path, hdu: int = 1) -> Array:
-    with open_words(read_headers(path)) as words:
-        return words(hdu).words.copy()
+pytestmark = pytest.mark.usefixtures("own_decoder")
 
 
 def image_of(dtype: str) -> Array:
@@ -47,7 +36,7 @@ def image_of(dtype: str) -> Array:
 @pytest.mark.parametrize("compression", ["RICE_1", "GZIP_1", "GZIP_2"])
 @pytest.mark.parametrize("dtype", ["f4", "f8"])
 def test_floats_as_astropy_wrote_them(
-    tmp_path: Path, dtype: str, compression: str, dither: int, tile: tuple[int, int]
+    words_of: WordsOf, tmp_path: Path, dtype: str, compression: str, dither: int, tile: tuple[int, int]
 ) -> None:
     options = {"compression_type": compression, "quantize_method": dither, "tile_shape": tile, "dither_seed": 9990}
     fits.CompImageHDU(image_of(dtype), **options).writeto(tmp_path / "a.fits")
@@ -57,7 +46,7 @@ def test_floats_as_astropy_wrote_them(
 
 @pytest.mark.parametrize("compression", ["GZIP_1", "GZIP_2"])
 @pytest.mark.parametrize("dtype", ["f4", "f8"])
-def test_floats_that_were_not_rounded(tmp_path: Path, dtype: str, compression: str) -> None:
+def test_floats_that_were_not_rounded(words_of: WordsOf, tmp_path: Path, dtype: str, compression: str) -> None:
     image = image_of(dtype)
     fits.CompImageHDU(image, compression_type=compression, quantize_level=0).writeto(tmp_path / "a.fits")
     assert_array_equal(words_of(tmp_path / "a.fits"), image)
@@ -66,7 +55,9 @@ def test_floats_that_were_not_rounded(tmp_path: Path, dtype: str, compression: s
 @pytest.mark.parametrize("method", [None, "SUBTRACTIVE_DITHER_1", "SUBTRACTIVE_DITHER_2"])
 @pytest.mark.parametrize("compression", ["RICE", "GZIP", "GZIP_2"])
 @pytest.mark.parametrize("dtype", ["f4", "f8"])
-def test_floats_as_fitsio_wrote_them(tmp_path: Path, dtype: str, compression: str, method: str | None) -> None:
+def test_floats_as_fitsio_wrote_them(
+    words_of: WordsOf, tmp_path: Path, dtype: str, compression: str, method: str | None
+) -> None:
     fitsio = pytest.importorskip("fitsio")
     for name, options in {"rows": {}, "tiles": {"tile_dims": (17, 50)}, "seed": {"dither_seed": 4711}}.items():
         path = tmp_path / f"{name}.fits"
@@ -78,7 +69,7 @@ def test_floats_as_fitsio_wrote_them(tmp_path: Path, dtype: str, compression: st
 
 @pytest.mark.parametrize("compression", ["GZIP_1", "GZIP_2"])
 @pytest.mark.parametrize("dtype", ["u1", "i2", "u2", "i4", "u4"])
-def test_integers(tmp_path: Path, dtype: str, compression: str) -> None:
+def test_integers(words_of: WordsOf, tmp_path: Path, dtype: str, compression: str) -> None:
     image = np.random.default_rng(7).integers(0, 250, (20, 31)).astype(dtype)
     image[3, 3] = np.iinfo(dtype).max
     fits.CompImageHDU(image, compression_type=compression).writeto(tmp_path / "a.fits")
@@ -86,7 +77,7 @@ def test_integers(tmp_path: Path, dtype: str, compression: str) -> None:
         assert_array_equal(words_of(tmp_path / "a.fits"), hdus[1].data)
 
 
-def test_a_tile_whose_gzip_stream_is_damaged(tmp_path: Path) -> None:
+def test_a_tile_whose_gzip_stream_is_damaged(words_of: WordsOf, tmp_path: Path) -> None:
     fits.CompImageHDU(image_of("f4"), compression_type="GZIP_1").writeto(tmp_path / "a.fits")
     place = read_headers(tmp_path / "a.fits").places[1]
     content = (tmp_path / "a.fits").read_bytes()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,26 +15,15 @@ from numpy.testing import assert_array_equal
 
 from flatnorm_xr.camera.file_bytes import Unreadable
 from flatnorm_xr.camera.headers import read_headers
-from flatnorm_xr.measure import tiles
 from flatnorm_xr.measure.rice import SLACK, rice_tiles
 from flatnorm_xr.measure.words import open_words
 
 fits = pytest.importorskip("astropy.io.fits")
 
 Array = npt.NDArray[Any]
+WordsOf = Callable[[Path], Array]
 
-
-@pytest.fixture(autouse=True)
-def _own_decoder(monkeypatch: pytest.MonkeyPatch) -> None:
-    def astropy(*_: Any) -> Any:
-        raise AssertionError
-
-    monkeypatch.setattr(tiles, "_by_astropy", astropy)
-
-
-def words_of(path: Path, hdu: int = 1) -> Array:
-    with open_words(read_headers(path)) as words:
-        return words(hdu).words.copy()
+pytestmark = pytest.mark.usefixtures("own_decoder")
 
 
 def noise(kind: str, dtype: str, shape: tuple[int, int]) -> Array:
@@ -70,7 +60,7 @@ def test_every_kind_of_integers_comes_back(tmp_path: Path, dtype: str, kind: str
 
 @pytest.mark.parametrize("tile", [(131, 1), (131, 40), (50, 7), (1, 1), (131, 3), (64, 64), (33, 40)])
 @pytest.mark.parametrize("dtype", ["u1", "u2", "i4"])
-def test_tiles_of_any_shape(tmp_path: Path, dtype: str, tile: tuple[int, int]) -> None:
+def test_tiles_of_any_shape(words_of: WordsOf, tmp_path: Path, dtype: str, tile: tuple[int, int]) -> None:
     image = noise("smooth", dtype, (40, 131))
     fits.CompImageHDU(image, compression_type="RICE_1", tile_shape=tile[::-1]).writeto(tmp_path / "a.fits")
     with fits.open(tmp_path / "a.fits", do_not_scale_image_data=True) as hdus:
@@ -177,7 +167,9 @@ def descriptors(path: Path) -> int:
         (20, b"\0\0\0\0", "tile 3 of 6 is damaged"),
     ],
 )
-def test_descriptors_that_lie(packed: tuple[Path, Array], at: int, value: bytes, reason: str) -> None:
+def test_descriptors_that_lie(
+    words_of: WordsOf, packed: tuple[Path, Array], at: int, value: bytes, reason: str
+) -> None:
     path, _ = packed
     content = bytearray(path.read_bytes())
     content[descriptors(path) + at : descriptors(path) + at + 4] = value
@@ -203,7 +195,7 @@ def test_descriptors_that_lie(packed: tuple[Path, Array], at: int, value: bytes,
         ("TFORM1  = '1ZB(200)'          ", "a table column of format '1ZB"),
     ],
 )
-def test_cards_that_lie(packed: tuple[Path, Array], card: str, reason: str) -> None:
+def test_cards_that_lie(words_of: WordsOf, packed: tuple[Path, Array], card: str, reason: str) -> None:
     path, _ = packed
     content = path.read_bytes()
     place = read_headers(path).places[1]
@@ -216,7 +208,7 @@ def test_cards_that_lie(packed: tuple[Path, Array], card: str, reason: str) -> N
         words_of(path)
 
 
-def test_a_tile_that_would_take_all_memory(packed: tuple[Path, Array]) -> None:
+def test_a_tile_that_would_take_all_memory(words_of: WordsOf, packed: tuple[Path, Array]) -> None:
     path, _ = packed
     content = path.read_bytes()
     place = read_headers(path).places[1]
@@ -229,7 +221,7 @@ def test_a_tile_that_would_take_all_memory(packed: tuple[Path, Array]) -> None:
 
 
 @pytest.mark.parametrize("otherwise", ["GZIP_COMPRESSED_DATA", "UNCOMPRESSED_DATA"])
-def test_tiles_that_are_not_rice_compressed(tmp_path: Path, otherwise: str) -> None:
+def test_tiles_that_are_not_rice_compressed(words_of: WordsOf, tmp_path: Path, otherwise: str) -> None:
     image = noise("wild", "i2", (4, 20))
     fits.CompImageHDU(image, compression_type="RICE_1").writeto(tmp_path / "a.fits")
     with fits.open(tmp_path / "a.fits", disable_image_compression=True) as hdus:
