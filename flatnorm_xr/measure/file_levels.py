@@ -195,8 +195,6 @@ def _provenance(file: FileDescription, checksum: bool) -> dict[str, Any]:
     """Name, size, time and checksums of one file, for the attribute ``inputs``."""
     from flatnorm_xr.measure.checksums import add_sums
 
-    from flatnorm_xr.measure.checksums import add_sums
-
     path = file.path
     stamp = file.stamp or FileStamp.of(os.stat(path))  # as its headers were read: it may be another by now, or gone
     entry: dict[str, Any] = {
