@@ -178,7 +178,8 @@ def read_images(
     hdus : sequence of int
         Numbers of the HDUs.
     convert : callable
-        What to make of an image, from its HDU's number and its words, which are not to be kept.
+        What to make of an image, from its HDU's number and its words. These are its own to change and to keep: they lie
+        in memory of their own, for what is read once need not be given the memory of frames.
     verify : bool
         Compare the bytes with the header's checksums.
 
@@ -187,9 +188,9 @@ def read_images(
     Unreadable
         An image that is damaged, or whose checksums are others.
     """
-    from flatnorm_xr.measure.words import open_words
+    from flatnorm_xr.measure.words import Buffers, open_words
 
-    with open_words(source) as words:
+    with open_words(source, buffers=Buffers(0)) as words:
         for hdu in hdus:
             fault = words.verify(hdu) if verify else ""
             if fault:

@@ -34,8 +34,8 @@ Array = npt.NDArray[Any]
 Planes = Callable[[FileHeaders | Array, Sequence[int]], Sequence[Array]]
 
 # These two are of the whole process: a reference goes to a worker with every file, each time as a new object.
-BIASES: ImageStore[Array] = ImageStore(128 << 20, lambda image: image.nbytes)
-"""Bias images: those of a few detectors; more of them would take gigabytes."""
+BIASES: ImageStore[Array] = ImageStore(130 << 20, lambda image: image.nbytes)
+"""Bias images, in float32 two of 16 megapixels or four of 8: those of large cameras would take gigabytes."""
 
 MASKS: ImageStore[tuple[PackedMask | None, ...]] = ImageStore(
     128 << 20, lambda masks: sum(mask.nbytes for mask in masks if mask is not None)
@@ -129,7 +129,8 @@ class Reference:
     def _raw(self, plane: Array, amplifier: Amplifier, profile: Profile, where: str) -> Array:
         image = plane[amplifier.data.slices]
         # what has its overscan in HDUs of its own is raw with these only, and then has too many images
-        if self.what == "mask" or amplifier.overscan_hdu is not None:
+        has_overscan = amplifier.overscan is not None and amplifier.overscan_hdu is None and profile.overscan != "none"
+        if self.what == "mask" or not has_overscan:
             return image
         return image - overscan_level(plane, amplifier, kind=profile.overscan, where=where)
 
@@ -147,10 +148,10 @@ def _physical_values(source: FileHeaders | Array, hdus: Sequence[int], *, token:
 
 
 def _values(raw: RawImage) -> Array:
-    """Values of the words, in float32 where it holds them exactly: half the memory."""
+    """Values of the words: in float32 where it holds them exactly, and in the memory of the words where they fit."""
     words = raw.words
     if words.dtype.kind == "f" and raw.zero == 0 and raw.scale == 1:
-        values = words.astype(words.dtype.newbyteorder("="))
+        values = words if words.dtype.isnative else words.byteswap(inplace=True).view(words.dtype.newbyteorder("="))
     elif words.dtype.kind in "iu" and words.dtype.itemsize <= 2 and raw.scale == 1 and raw.zero in (0, 1 << 15):
         values = words.astype(np.float32)
         values += np.float32(raw.zero)
