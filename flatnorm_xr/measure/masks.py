@@ -149,7 +149,7 @@ def bad_pixels(
     profile : Profile
         Of the camera.
     words : callable
-        HDU number to `RawImage`; called only for data-quality images. What it gave before is used no more.
+        HDU number to `RawImage`; called only for data-quality images.
     path : str
         The file, for messages.
     verify : callable, optional
