@@ -161,7 +161,7 @@ def in_processes(paths: list[str]) -> None:
     taken = {}
     for workers in (1, 2):
         with (
-            distributed.LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None) as cluster,
+            distributed.LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=":0") as cluster,
             distributed.Client(cluster) as client,
         ):
             ours(paths[: 2 * workers], client=client)

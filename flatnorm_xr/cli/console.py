@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 import re
 import shutil
 import sys
@@ -181,8 +182,8 @@ def _print_table(cells: Sequence[Sequence[str]]) -> None:
 def refuse_existing(paths: Iterable[Path], *, overwrite: bool, inputs: Iterable[str | Path] = ()) -> None:
     """Refuse to start work whose output is in the way, has no folder to go to, or would replace its own input."""
     targets = list(paths)
-    sources = {Path(given).resolve() for given in inputs}
-    eaten = [path for path in targets if path.resolve() in sources]
+    sources = {os.path.realpath(given) for given in inputs}
+    eaten = [path for path in targets if os.path.realpath(path) in sources]
     if eaten:
         msg = f"the output {offenders(eaten)} is the input; choose another name"
         raise FlatnormError(msg)

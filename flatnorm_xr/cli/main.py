@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
@@ -70,12 +73,30 @@ def main(arguments: Sequence[str] | None = None) -> None:
     ours = given[: given.index("--")] if "--" in given else given
     state.debug, state.quiet = "--debug" in ours, "--quiet" in ours
     kept = [a for a in ours if a not in ("--debug", "--quiet")] + given[len(ours) :]
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _ending_well():
         warnings.showwarning = _show_warning
         warnings.simplefilter("default")
         for noisy in (DeprecationWarning, PendingDeprecationWarning, ResourceWarning, ImportWarning):
             warnings.simplefilter("ignore", noisy)
         sys.exit(_run(kept or ["--help"]))
+
+
+@contextmanager
+def _ending_well() -> Iterator[None]:
+    """Let a request to end, as batch systems send it, go the way of an error: files are removed, or saved, on it."""
+
+    def end(number: int, _: object) -> None:
+        complain("terminated")
+        raise SystemExit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 def _run(arguments: list[str]) -> int:

@@ -5,9 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
-from flatnorm_xr.cli.console import complain, netcdf_name, refuse_existing, say, show_description
+from flatnorm_xr.cli.console import netcdf_name, refuse_existing, say, show_description
 from flatnorm_xr.cli.measuring import Measuring, with_measuring
 from flatnorm_xr.cli.options import AsJson, Camera, Files, Overwrite, output_option
 from flatnorm_xr.errors import FlatnormError
@@ -22,14 +20,6 @@ def command(
     files: Files,
     *,
     camera: Camera = None,
-    resume: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="PATH",
-            help="Levels measured before, perhaps in part: only what is not in them is measured.",
-            rich_help_panel="Input",
-        ),
-    ] = None,
     output: Annotated[Path | None, output_option("NetCDF file to write; default: that of --resume.")] = None,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
@@ -41,31 +31,18 @@ def command(
     measured is written to that file about once a minute, and when the command is interrupted: the same command goes on
     from there.
     """
-    from flatnorm_xr.archive.netcdf import open as open_netcdf
     from flatnorm_xr.archive.netcdf import save
-    from flatnorm_xr.measure.levels import measure
 
+    resume = measuring.resume
     path = output if output is not None else resume
     if path is None:
         msg = "measure: -o says where to write the levels; give it, or --resume"
         raise FlatnormError(msg)
     goes_on = resume is not None and netcdf_name(path) == netcdf_name(resume)
     refuse_existing([netcdf_name(path)], overwrite=overwrite or goes_on, inputs=files)
-    before = open_netcdf(resume) if resume is not None and resume.exists() else None
-    try:
-        with measuring.keywords() as keywords:
-            ds = measure(
-                files,
-                camera=camera,
-                resume=before,
-                partial=None if resume is None else lambda some: save(some, resume, overwrite=True),
-                **keywords,
-            )
-    except KeyboardInterrupt:
-        if resume is not None and resume.exists():
-            complain(f"what has been measured is in {resume}: the same command goes on from there")
-        raise
-    save(ds, path, overwrite=overwrite or goes_on)
+    with measuring.levels(files, camera=camera) as ds:
+        save(ds, path, overwrite=overwrite or goes_on)
     show_description(ds, as_json=as_json, next_step=f"flatnorm solve {path} -o run.nc")
     if not as_json:
-        say(f"levels written to {path}")
+        _, _, done = ds.attrs["history"].rpartition("measure: ")
+        say(f"levels written to {path}: {done}")

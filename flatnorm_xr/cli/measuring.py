@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from flatnorm_xr.cli.console import state
 from flatnorm_xr.cli.option_groups import with_group
+from flatnorm_xr.cli.resuming import going_on
+from flatnorm_xr.errors import FlatnormError
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 __all__ = ["Measuring", "with_measuring"]
 
@@ -26,18 +31,27 @@ class Measuring:
     """What was asked of the measurement on the command line."""
 
     def __init__(self, asked: dict[str, Any]) -> None:
+        self.resume: Path | None = asked.pop("resume")
         self._workers = {name: asked.pop(name) for name in ("scheduler", "workers")}
+        if asked["threads"] is not None and any(one is not None for one in self._workers.values()):
+            msg = (
+                "--threads says how many files this process reads at once, and --workers or --scheduler that others do"
+            )
+            raise FlatnormError(msg)
         asked["iterations"] = asked.pop("clip_iterations")
         asked["mask_bits"] = asked["mask_bits"] and [bit.strip() for bit in asked["mask_bits"].split(",")]
         self._asked = asked
 
     @contextmanager
-    def keywords(self) -> Iterator[dict[str, Any]]:
-        """Keywords of `flatnorm_xr.measure`; workers are there until the end."""
+    def levels(self, files: list[str], *, camera: str | None) -> Iterator[xr.Dataset]:
+        """Measure; until the end no other process writes to the file of ``--resume``."""
         from flatnorm_xr.measure.cluster import cluster_client
+        from flatnorm_xr.measure.levels import measure
 
-        with cluster_client(**self._workers) as client:
-            yield {**self._asked, "client": client, "progress": not state.quiet}
+        with going_on(self.resume) as known:
+            with cluster_client(**self._workers) as client:
+                ds = measure(files, camera=camera, client=client, progress=not state.quiet, **known, **self._asked)
+            yield ds
 
 
 def _option(panel: str, help: str, *names: str, metavar: str | None = None, least: int | None = None) -> Any:
@@ -45,6 +59,15 @@ def _option(panel: str, help: str, *names: str, metavar: str | None = None, leas
 
 
 def _options(
+    resume: Annotated[
+        Path | None,
+        _option(
+            _READ,
+            "Levels measured before, perhaps in part: what is in them is not measured again. What is measured is saved "
+            "there on the way.",
+            metavar="PATH",
+        ),
+    ] = None,
     strict: Annotated[bool, _option(_READ, "Fail on a file that cannot be read.", "--strict", metavar="")] = False,
     checksum: Annotated[bool, _option(_READ, "Record the sha256 of every file.", "--checksum", metavar="")] = False,
     verify_checksum: Annotated[

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from flatnorm_xr.cli.console import state
+from flatnorm_xr.cli.console import netcdf_name, refuse_existing, state
 from flatnorm_xr.cli.inspect import show
 from flatnorm_xr.cli.measuring import Measuring, with_measuring
 from flatnorm_xr.cli.options import AsJson, Camera, Files, Overwrite, output_option
@@ -37,22 +37,29 @@ def command(
     """Go all the way from a night's FITS files to E, G and scales.
 
     Inspects, measures, solves and draws: reads FITS files; writes levels.nc, run.nc (the solution), residual.png and
-    report.html, which opens in any browser, into a folder.
+    report.html, which opens in any browser, into a folder. With --resume, what has been measured is written to that
+    file about once a minute, and when the command is interrupted: the same command goes on from there.
     """
+    from flatnorm_xr.archive.netcdf import save
     from flatnorm_xr.camera.inspect import inspect as inspect_files
     from flatnorm_xr.decompose.solve import solve
-    from flatnorm_xr.measure.levels import measure
 
     outputs = Outputs(output)
     refuse_outputs(outputs, overwrite=overwrite)
+    if measuring.resume is not None:
+        if measuring.resume.resolve() == outputs.levels.resolve():
+            msg = f"--resume {measuring.resume} is what this run writes at its end; give a file outside {output}"
+            raise FlatnormError(msg)
+        refuse_existing([netcdf_name(measuring.resume)], overwrite=True, inputs=files)
     if not as_json:
         show(inspect_files(files, camera=camera, progress=not state.quiet), most=MOST_FILES)
-    with measuring.keywords() as keywords:
-        ds = measure(files, camera=camera, **keywords)
     # levels are kept when the solve fails, but never beside the solution of another night
     replaces = outputs.exist()
-    if not replaces:
-        write_levels(ds, outputs, overwrite=overwrite)
+    with measuring.levels(files, camera=camera) as ds:
+        if measuring.resume is not None:
+            save(ds, measuring.resume, overwrite=True)
+        if not replaces:
+            write_levels(ds, outputs, overwrite=overwrite)
     try:
         with waiting("solve", wanted=not state.quiet):
             solution = solve(ds, **solving.keywords(ds))

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import signal
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from astropy.io import fits
 
 import flatnorm_xr as fx
+from flatnorm_xr.cli.resuming import going_on
 from flatnorm_xr.flags import Flag
 from flatnorm_xr.measure import schedule
 
@@ -36,38 +39,90 @@ def test_who_does_the_work_changes_nothing(flatnorm, night, tmp_path, option):
 def test_a_scheduler_does_the_work(flatnorm, night, tmp_path):
     import distributed
 
-    with distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster:
+    with distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0") as cluster:
         where = cluster.scheduler_address
         status, _, err = flatnorm("measure", night / "*.fits", "-o", tmp_path / "levels.nc", "--scheduler", where)
     assert status == 0, err
     same_levels(tmp_path / "levels.nc", fx.measure(str(night / "*.fits")))
 
 
-def test_the_same_command_goes_on_after_an_interruption(flatnorm, night, tmp_path, monkeypatch):
-    levels, files = tmp_path / "levels.nc", sorted(night.glob("*.fits"))
-    whole, stop_at = schedule.measure_file, [str(files[2])]
-    read = []
+@pytest.fixture
+def stopped(monkeypatch):
+    """Files whose reading brings a signal to the process, which is to be set, and the files that were read."""
+    whole = schedule.measure_file
+    found = SimpleNamespace(at={}, read=[])
 
-    def interrupted(file, *, setting):
-        if file.path in stop_at:
-            raise KeyboardInterrupt
-        read.append(file.path)
+    def noted(file, *, setting):
+        if file.path in found.at:
+            signal.raise_signal(found.at[file.path])
+        found.read.append(file.path)
         return whole(file, setting=setting)
 
-    monkeypatch.setattr(schedule, "measure_file", interrupted)
+    monkeypatch.setattr(schedule, "measure_file", noted)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("number", "left", "said"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+)
+def test_the_same_command_goes_on_after_an_interruption(flatnorm, night, tmp_path, stopped, number, left, said):
+    levels, files = tmp_path / "levels.nc", sorted(night.glob("*.fits"))
+    stopped.at = {str(files[2]): number}
+    before = signal.getsignal(signal.SIGTERM)
     command = ("measure", *files, "--resume", levels, "--threads", 1)
     status, _, err = flatnorm(*command)
-    assert status == 130
+    assert status == left
+    assert signal.getsignal(signal.SIGTERM) == before
+    assert f"flatnorm: error: {said}\n" in err
     assert f"what has been measured is in {levels}: the same command goes on from there" in err
     assert fx.open(levels).sizes["exposure"] == 2
-    stop_at.clear()
-    read.clear()
-    assert flatnorm(*command)[0] == 0
-    assert read == [str(path) for path in files[2:]]
+    stopped.at = {}
+    stopped.read.clear()
+    status, out, _ = flatnorm(*command)
+    assert status == 0
+    assert "4 files of decam (2 of them measured before)" in out
+    assert stopped.read == [str(path) for path in files[2:]]
     same_levels(levels, fx.measure(str(night / "*.fits")))
-    read.clear()
+    stopped.read.clear()
     assert flatnorm(*command)[0] == 0  # nothing is left to do
-    assert read == []
+    assert stopped.read == []
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["levels.nc", "night"]
+
+
+def test_a_run_goes_on_after_an_interruption(flatnorm, night, tmp_path, stopped):
+    levels, files = tmp_path / "levels.nc", sorted(night.glob("*.fits"))
+    stopped.at = {str(files[2]): signal.SIGTERM}
+    command = ("run", *files, "--resume", levels, "--threads", 1, "-o", tmp_path / "run")
+    assert flatnorm(*command)[0] == 143
+    assert fx.open(levels).sizes["exposure"] == 2
+    assert not (tmp_path / "run").exists()
+    stopped.at = {}
+    stopped.read.clear()
+    assert flatnorm(*command)[0] == 0
+    assert stopped.read == [str(path) for path in files[2:]]
+    same_levels(tmp_path / "run" / "levels.nc", fx.measure(str(night / "*.fits")))
+    same_levels(levels, fx.open(tmp_path / "run" / "levels.nc"))
+    status, _, err = flatnorm("run", *files, "-o", tmp_path / "b", "--resume", tmp_path / "b" / "levels.nc")
+    assert (status, "is what this run writes at its end" in err) == (2, True)
+
+
+def test_two_processes_do_not_write_one_file(flatnorm, night, tmp_path):
+    levels = tmp_path / "levels.nc"
+    command = ("measure", night / "*.fits", "--resume", levels)
+    with going_on(levels):
+        status, _, err = flatnorm(*command)
+    assert status == 2
+    assert f"another process is measuring into {levels}: wait for it, or give another name" in err
+    assert flatnorm(*command)[0] == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["levels.nc", "night"]
+
+
+def test_a_loop_of_links_is_said_to_be_one(flatnorm, night, tmp_path):
+    loop = night / "loop.fits"
+    loop.symlink_to(loop)
+    status, _, err = flatnorm("measure", *night.glob("*.fits"), "-o", tmp_path / "levels.nc")
+    assert status == 2
+    assert f"{loop}: links of it form a circle" in err
 
 
 def test_resume_writes_elsewhere_if_told_so(flatnorm, night, tmp_path):
@@ -147,6 +202,7 @@ def test_regions_and_bits_that_cannot_be_are_one_line(flatnorm, night, tmp_path)
         (("--threads", "0"), "threads"),
         (("--workers", "0"), "workers"),
         (("--workers", "2", "--scheduler", "tcp://127.0.0.1:9"), "give one"),
+        (("--workers", "2", "--threads", "2"), "--threads says how many files this process reads"),
     ):
         status, _, err = flatnorm("measure", night / "*.fits", "-o", tmp_path / "levels.nc", *words)
         assert status == 2

@@ -49,7 +49,7 @@ def measured(files: str | list[str], **how: Any) -> xr.Dataset:
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
-    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as started:
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as started:
         yield started
 
 
@@ -69,6 +69,8 @@ def test_a_cluster_changes_nothing(files: str, serial: xr.Dataset, cluster: Any)
     with distributed.Client(cluster) as client:
         assert measured(files, client=client).identical(serial)
         assert measured(files).identical(serial)  # the active client is found
+    with cluster_client(workers=1) as client:  # a second cluster on the same machine
+        assert measured(files, client=client).identical(serial)
 
 
 def test_a_worker_killed_in_the_middle_changes_nothing(
@@ -155,7 +157,7 @@ def test_a_cluster_without_flatnorm_is_refused(tmp_path: Path, files: str) -> No
     script.write_text(
         "import distributed\n"
         "with distributed.LocalCluster(\n"
-        "    n_workers=1, dashboard_address=None, processes=False, protocol='tcp', host='127.0.0.1'\n"
+        "    n_workers=1, dashboard_address=':0', processes=False, protocol='tcp', host='127.0.0.1'\n"
         ") as cluster:\n"
         "    print(cluster.scheduler_address, flush=True)\n"
         "    input()\n"
