@@ -36,18 +36,27 @@ class Reading:
 
 
 def faults_text(path: str, faults: Iterable[Fault]) -> str:
-    """Say in one line all that is wrong with a file; what to do about several faults is said once.
+    """Say in one line all that is wrong with a file: what is wrong in several HDUs once, and what to do once.
 
     Examples
     --------
     >>> faults_text("a.fits", [Fault("no gain", 1, "correct it"), Fault("no gain", 2, "correct it")])
-    'a.fits[1]: no gain, a.fits[2]: no gain; correct it'
+    'a.fits: HDU 1, 2: no gain; correct it'
     """
-    alike: dict[str, dict[str, None]] = {}
+    alike: dict[str, dict[str, dict[int | None, None]]] = {}
     for said, hdu, advice in faults:
-        where = path if hdu is None else f"{path}[{hdu}]"
-        alike.setdefault(advice, {})[f"{where}: {said}"] = None
-    return "; ".join(offenders(texts) + (f"; {advice}" if advice else "") for advice, texts in alike.items())
+        alike.setdefault(advice, {}).setdefault(said, {})[hdu] = None
+    return "; ".join(
+        offenders(f"{_where(path, list(hdus))}: {said}" for said, hdus in texts.items())
+        + (f"; {advice}" if advice else "")
+        for advice, texts in alike.items()
+    )
+
+
+def _where(path: str, hdus: Sequence[int | None]) -> str:
+    if len(hdus) > 1:
+        return f"{path}: HDU {offenders(hdus)}"
+    return path if hdus == [None] else f"{path}[{hdus[0]}]"
 
 
 def by_text(found: Iterable[tuple[str, str]]) -> dict[str, list[str]]:

@@ -169,14 +169,16 @@ def _describe(headers: FileHeaders, reading: Reading, rule: str) -> FileDescript
         if twice:
             said = f"detector {offenders(twice)} found in more than one HDU"
             reading.wrong(said, advice="correct the rule detector.id")
-    detectors = (_detector(label, members, reading, partners) for label, members in groups.items())
+    found = (_detector(label, members, reading, partners) for label, members in groups.items())
+    detectors = tuple(detector for detector in found if detector is not None)
+    check_gains(detectors, reading)
     reading.notes.extend(signs_of_raw(hdus, profile))
     return FileDescription(
         path=path,
         profile=profile,
         rule=rule,
         exposure=_exposure(hdus[0], profile, path),
-        detectors=tuple(detector for detector in detectors if detector is not None),
+        detectors=detectors,
         damage=headers.damage,
         datasums=_datasums(hdus, headers.places),
         images=headers.places,
@@ -286,8 +288,7 @@ def _detector(
     if twice:
         said = f"detector {label} has amplifier {offenders(twice)} twice"
         reading.wrong(said, advice="correct the rule amplifiers.name")
-    check_sections(label, drafts, reading)
-    check_gains(label, drafts, reading)
+    check_sections(drafts, reading)
     trimmed, shape = place_in_trimmed(
         [draft.data for draft in drafts],
         [draft.trimmed for draft in drafts],

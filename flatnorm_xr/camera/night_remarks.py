@@ -181,14 +181,15 @@ def at_one_time(records: Sequence[Described]) -> Iterator[tuple[str, str]]:
             found[_OTHER if differ else _SAME].append(files)
     for remark, groups in found.items():
         number = sum(map(len, groups))
-        times = "one time" if len(groups) == 1 else f"{len(groups)} times in all"
+        times = "the same time" if len(groups) == 1 else f"{len(groups)} times between them"
         yield groups[0][0].path, f"{number} exposures have {times}{remark}"
 
 
 _OTHER = (
-    ", and those of one time other detectors: if they are parts of one exposure, give a profile with an id they share"
+    ", and those of the same time have different detectors: if these are parts of one exposure, give a profile whose "
+    "exposure.id they have in common"
 )
-_SAME = ": is each file a detector, by a keyword that is not known? Then give a profile"
+_SAME = ": is each file a detector, by a keyword that is not known? Then give a profile that knows it"
 
 
 def _differ(members: Sequence[Described]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ def read_plain_yaml(path: Path, problems: list[str]) -> tuple[dict[str, Any], di
     """
     import yaml
 
+    text = ""
     try:
         text = path.read_text(encoding="utf-8")
         _check_plain(text, path)
@@ -38,12 +40,22 @@ def read_plain_yaml(path: Path, problems: list[str]) -> tuple[dict[str, Any], di
         content = loader.construct_document(node) if node is not None else None
     except (OSError, RecursionError, ValueError, KeyError, AttributeError, yaml.YAMLError) as error:
         said = " ".join(str(error).split()).replace('in "<unicode string>", line', "in line")
-        msg = f"camera profile {path}: not readable YAML ({said})"
+        msg = f"camera profile {path}: not readable YAML ({said}){_hint(error, text)}"
         raise CameraError(msg) from error
     if not isinstance(content, dict):
         msg = f"camera profile {path}: must be a mapping with the keys name, layout, exposure, detector, ..."
         raise CameraError(msg)
     return content, _lines(node, problems)
+
+
+def _hint(error: Exception, text: str) -> str:
+    """Say what mends the usual slip: a rule with braces, not quoted, in a mapping that has braces too."""
+    mark = getattr(error, "problem_mark", None)
+    lines = text.splitlines()
+    if mark is None or mark.line >= len(lines):
+        return ""
+    found = re.search(r"[^\s'\",:{]*\{[\w -]+\}[^\s'\",}]*", lines[mark.line])
+    return f'; between {{ and }} write a text that has braces in quotes: "{found[0]}"' if found else ""
 
 
 def _loader() -> Any:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from flatnorm_xr.camera.amplifiers import Draft
 from flatnorm_xr.camera.faults import Reading
 from flatnorm_xr.camera.sections import Section
 from flatnorm_xr.camera.trimmed import overlapping
 from flatnorm_xr.errors import offenders
+
+if TYPE_CHECKING:
+    from flatnorm_xr.camera.geometry import Detector
 
 __all__ = ["check_gains", "check_sections"]
 
@@ -19,27 +23,24 @@ _Sections = tuple[Section, Section | None, bool]
 _CORRECT = "correct the sections in the camera profile"
 
 
-def check_sections(label: int | str, drafts: Sequence[Draft], reading: Reading) -> None:
+def check_sections(drafts: Sequence[Draft], reading: Reading) -> None:
     """Collect what sections of one detector cannot be.
 
     Parameters
     ----------
-    label : int or str
-        The detector.
     drafts : sequence of Draft
         Its amplifiers.
     reading : Reading
         Takes the faults: a pixel that two amplifiers have, an overscan in which light falls, and one that lacks rows
         of the data where it is subtracted row by row.
     """
-    kind = reading.profile.overscan
     for hdu in dict.fromkeys(draft.hdu for draft in drafts):
         inside = [draft for draft in drafts if draft.hdu == hdu]
         sections = tuple((one.data, one.overscan, one.overscan_hdu is not None) for one in inside)
-        for what, members in _clashes(sections, kind):
+        for what, members in _clashes(sections, reading.profile.overscan):
             names = " and ".join(inside[i].name for i in members)
             advice = f"set overscan: constant, or {_CORRECT}" if "lacks rows" in what else _CORRECT
-            reading.wrong(f"{what}: {f'{label} {names}'.strip()}", hdu=hdu, advice=advice)
+            reading.wrong(f"{what} (amplifier {names})" if names else what, hdu=hdu, advice=advice)
 
 
 @lru_cache(maxsize=256)
@@ -67,13 +68,14 @@ def _lacks_rows(data: Section, overscan: Section, apart: bool) -> bool:
     return bool(wanted.start < rows.start or wanted.stop > rows.stop)
 
 
-def check_gains(label: int | str, drafts: Sequence[Draft], reading: Reading) -> None:
+def check_gains(detectors: Iterable[Detector], reading: Reading) -> None:
     """Collect amplifiers without a gain above zero, where the profile multiplies by it."""
-    without = [f"{label} {draft.name}".strip() for draft in drafts if not draft.gain > 0]
-    if reading.profile.apply_gain and without:
-        rule = reading.profile.amplifiers.rule("gain", drafts[0].name)
-        found = "no rule for it" if rule is None else str(rule)
+    amplifiers = [(one.id, amplifier) for one in detectors for amplifier in one.amplifiers if not amplifier.gain > 0]
+    if reading.profile.apply_gain and amplifiers:
+        rule = reading.profile.amplifiers.rule("gain", amplifiers[0][1].name)
+        found = "the profile has no rule" if rule is None else str(rule)
+        names = offenders(f"{label} {amplifier.name}".strip() for label, amplifier in amplifiers)
         reading.wrong(
-            f"apply_gain is true, and no gain above zero is known ({found}): {offenders(without)}",
+            f"apply_gain is true, and no gain above zero is known ({found}): {names}",
             advice="write the gains into the camera profile, or set apply_gain: false",
         )

@@ -97,7 +97,7 @@ def _describe_all(paths: Sequence[str], given: Profile | None, strict: bool, pro
     if unknown:
         warn(
             f"measure: no profile recognises {offenders(unknown)}: taken for processed images, so no overscan is "
-            "subtracted and saturation may be unknown; pass camera= to say what it is (camera='generic': just that)"
+            "subtracted and saturation may be unknown; pass camera= to say what it is, or camera='generic' if just that"
         )
     return files
 
@@ -150,8 +150,7 @@ def _warn_of_no_flats(files: Sequence[FileDescription]) -> None:
     for kind, members in _grouped(
         (file.path, file.exposure.observation_type) for file in files if no_flat(file.exposure)
     ).items():
-        of = f"{len(members)} of {len(files)} files ({offenders(members)})"
-        warn(f"measure: {of} are of type {kind!r}, no flats, and are measured as if they were; leave them out")
+        warn(f"measure: {kind!r} is no flat, and is measured as if it were; leave out {offenders(members)}")
 
 
 _ABSENCES = {
