@@ -48,7 +48,7 @@ def sci(version: int) -> dict[str, Any]:
     return {"EXTNAME": "SCI", "EXTVER": version}
 
 
-def dq(version: int) -> dict[str, Any]:
+def dq(version: Any) -> dict[str, Any]:
     return {"EXTNAME": "DQ", "EXTVER": version}
 
 
@@ -83,6 +83,26 @@ def test_masks_whose_order_cannot_tell(profile: Any) -> None:
 def test_two_masks_of_one_image(profile: Any) -> None:
     with pytest.raises(CameraError, match=r"mask of EXTVER 1 stands in HDU 2, 3"):
         described(profile(MASKS), sci(1), dq(1), dq(1))
+
+
+def test_masks_without_what_they_share_with_their_image(profile: Any) -> None:
+    with pytest.raises(CameraError, match=r"mask in HDU 2, 3 has no EXTNR.*correct the rule mask\.pair"):
+        described(profile(MASKS.replace("EXTVER", "EXTNR")), sci(1), dq(1), dq(2))
+
+
+OPTIONAL = "mask: {only: {EXTNAME: ^DQ$}, pair: EXTVER, optional: true}\n"
+
+
+@pytest.mark.parametrize(
+    ("versions", "note"), [((1, 1), "mask of EXTVER 1 stands in HDU 2, 3"), ((1, ""), "HDU 3 has no")]
+)
+def test_masks_that_may_be_absent_are_not_used_where_it_is_not_known_whose_they_are(
+    profile: Any, versions: tuple[Any, Any], note: str
+) -> None:
+    file = described(profile(OPTIONAL), sci(1), *map(dq, versions))
+    assert "data quality is not used" in file.notes[0]
+    assert note in file.notes[0]
+    assert masks(file) == {1: 2 if versions[1] == "" else None}
 
 
 OVERSCANS = "overscan: constant\namplifiers:\n  overscan_hdu: {only: {EXTNAME: ^OS$}, pair: EXTVER}\n"

@@ -336,3 +336,55 @@ def test_json_has_all_of_it(tmp_path: Path) -> None:
     assert (detector["shapes"], detector["trimmed_shape"]) == ({"1": [10, 12]}, [10, 8])
     a, _ = detector["amplifiers"]
     assert (a["placeholder_gain"], a["gain"], a["mask_hdu"], a["overscan_hdu"]) == (True, None, None, None)
+
+
+def test_a_misspelt_keyword_of_the_data_is_named(tmp_path: Path) -> None:
+    path = write_decam(tmp_path / "a.fits")
+    text = packaged("decam").replace("data: DATASEC{amp}", "data: DATTASEC{amp}")
+    (tmp_path / "my.yaml").write_text(text)
+    (record,) = inspect(path, camera=tmp_path / "my.yaml", progress=False)
+    assert f"{path}[1]: no data section (DATTASEC{{amp}}) of amplifier A as profile decam wants" in record.error
+    assert record.error.count("correct the profile") == 1
+    assert (record.exposure is not None, record.detectors) == (True, ())
+
+
+def packaged(name: str) -> str:
+    from flatnorm_xr.camera import profiles
+
+    return (Path(profiles.__file__).parent / "profiles" / f"{name}.yaml").read_text()
+
+
+def test_files_of_one_exposure_at_two_times(tmp_path: Path) -> None:
+    paths = write_night(tmp_path, 2)
+    change(paths[1], hdu=0, EXPNUM=1, **{"DATE-OBS": "2024-01-01T02:00:00"})
+    change(paths[1], CCDNUM=26)
+    assert remarks_of(paths) == [
+        "files of exposure 1 have different times: 2024-01-01T01:01:01, 2024-01-01T02:00:01",
+    ]
+
+
+def test_errors_that_files_have_in_common_are_said_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from flatnorm_xr.cli.inspect import show
+
+    paths = write_night(tmp_path)
+    show(inspect(paths, camera="hsc", progress=False))
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "error:" in line]
+    assert line.strip().startswith(f"error: {paths[0]}, {paths[1]}, {paths[2]}: HDU 1: no detector id (DET-ID)")
+
+
+@pytest.mark.parametrize(("camera", "status"), [("decam", 0), ("hsc", 1)])
+@pytest.mark.parametrize("as_json", [False, True])
+def test_the_exit_status_says_whether_any_file_can_be_measured(
+    tmp_path: Path, camera: str, status: int, as_json: bool
+) -> None:
+    import typer
+
+    from flatnorm_xr.cli.inspect import command
+
+    paths = [str(write_decam(tmp_path / "a.fits")), str(write_decam(tmp_path / "b.fits", data="[3:60,1:10]"))]
+    if status == 0:
+        command(paths, camera=camera, as_json=as_json)  # type: ignore[arg-type]
+        return
+    with pytest.raises(typer.Exit) as left:
+        command(paths, camera=camera, as_json=as_json)  # type: ignore[arg-type]
+    assert left.value.exit_code == status

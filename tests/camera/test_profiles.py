@@ -66,6 +66,8 @@ def test_unknown_name_lists_what_there_is() -> None:
         ("gian: 3\n", "", ["line 7", "unknown key gian", "apply_gain"]),
         ("border: 1\nborder: 2\n", "", ["line 8", "border", "a second time"]),
         ("border: two\n", "", ["line 7", "border", "'two'", "whole number"]),
+        ("border: -4\n", "", ["line 7", "border", "-4 must be a whole number, 0 or more"]),
+        ("mask: {optional: true}\n", "", ["line 7: mask.optional", "needs mask.only"]),
         ("apply_gain: 1\n", "", ["apply_gain", "true or false"]),
         ("overscan: mean\n", "", ["overscan", "median-per-row, constant, none"]),
         ("amplifiers: {gain: gain of amp}\n", "", ["amplifiers.gain", "neither a keyword"]),
@@ -169,6 +171,14 @@ def test_broken_yaml_is_named_by_its_file_and_line(written: Any) -> None:
         load_profile(written("name: lab\nlayout: [1, 2\n"))
     assert "unicode string" not in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_braces_within_braces_need_quotes(written: Any) -> None:
+    with pytest.raises(CameraError, match=r'line 7.* in quotes: "DATASEC\{amp\}"$'):
+        load_profile(written(MINIMAL + "amplifiers: {data: DATASEC{amp}, gain: GAIN}\n"))
+    with pytest.raises(CameraError) as error:
+        load_profile(written(MINIMAL + "amplifiers: {data: [DATASEC, gain: GAIN}\n"))
+    assert "quotes" not in str(error.value)
 
 
 def test_every_key_says_what_it_means() -> None:

@@ -227,3 +227,209 @@ def test_compression_changes_nothing(name: str, tmp_path: Path) -> None:
     ds = fx.measure(tmp_path / "packed.fits.fz", progress=False)
     for (detector, amplifier), level in levels.items():
         assert measured(ds, detector, amplifier, 0)[0] == level
+
+
+LAB = """\
+name: lab
+layout: hdu-is-detector
+exposure: {id: RUN, time: DATE-OBS, exposure_time: EXPTIME, physical_filter: BAND, observation_type: KIND}
+detector: {id: CHIP}
+overscan: constant
+amplifiers:
+  names: [L, R]
+  data: "DATA{amp}"
+  overscan: "OVER{amp}"
+  gain: "GAIN{amp}"
+  saturation: 60000
+"""
+
+MASKS = "mask: {only: {EXTNAME: '^DQ$'}, pair: EXTVER}\n"
+
+
+def lab_profile(folder: Path, more: str = "") -> Path:
+    path = folder / "lab.yaml"
+    path.write_text(LAB + more)
+    return path
+
+
+def lab(
+    path: Path, run: int, *, quality: tuple[int, ...] = (), primary: dict[str, Any] | None = None, **cards: Any
+) -> Path:
+    """Two CCDs of two amplifiers, 1000 on a bias of 500; ``quality`` has the CCDs whose first row is bad."""
+    images = []
+    for ccd in (1, 2):
+        pixels = np.full((ROWS, 40), 500)
+        pixels[:, 4:36] += 1000
+        sections = {"DATAL": "[5:20,1:20]", "DATAR": "[21:36,1:20]", "OVERL": "[1:4,1:20]", "OVERR": "[37:40,1:20]"}
+        images.append(
+            image(pixels.astype("u2"), CHIP=ccd, EXTVER=ccd, **{**sections, "GAINL": 1.5, "GAINR": 1.6, **cards})
+        )
+        if ccd in quality:
+            bad = np.zeros((ROWS, 40), "u1")
+            bad[0] = 1
+            images.append(image(bad, EXTNAME="DQ", EXTVER=ccd))
+    times = {"DATE-OBS": f"2015-02-02T01:{run:02}:00", "RUN": run, "BAND": "r", "KIND": "flat"}
+    file({**times, **(primary or {})}, *images).writeto(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("cards", "said"),
+    [
+        ({"OVERL": "[1:20,1:20]"}, r"HDU 1, 2: the overscan \[1:20,1:20\] lies in a data section \(amplifier L\)"),
+        ({"OVERL": "[5:20,1:20]"}, r"the overscan \[5:20,1:20\] lies in a data section"),
+        ({"OVERR": "[7:9,1:20]"}, r"the overscan \[7:9,1:20\] lies in a data section \(amplifier R\)"),
+        ({"DATAR": "[20:36,1:20]"}, r"two amplifiers have pixels in common \(amplifier L and R\)"),
+        ({"DATAL": "[5-20,1:20]"}, r"data of amplifier L is '\[5-20,1:20\]'"),
+    ],
+)
+def test_sections_that_would_give_wrong_levels_are_refused(tmp_path: Path, cards: dict[str, Any], said: str) -> None:
+    profile = lab_profile(tmp_path)
+    paths = [lab(tmp_path / f"{run}.fits", run, **cards) for run in (1, 2)]
+    with pytest.raises(fx.CameraError, match=said) as error:
+        fx.measure(paths, camera=profile, progress=False)
+    assert str(error.value).count("lies in") <= 1
+    (record, _) = fx.inspect(paths, camera=profile, progress=False)
+    assert "amplifier" in record.error
+
+
+def test_an_overscan_that_is_not_subtracted_may_lie_anywhere(tmp_path: Path) -> None:
+    profile = lab_profile(tmp_path)
+    profile.write_text(LAB.replace("overscan: constant", "overscan: none"))
+    ds = fx.measure(lab(tmp_path / "1.fits", 1, OVERL="[5:20,1:20]"), camera=profile, progress=False)
+    assert (ds.background == 1500).all()
+
+
+def test_a_file_that_does_not_fit_is_left_out(tmp_path: Path, says: Any) -> None:
+    profile = lab_profile(tmp_path)
+    paths = [lab(tmp_path / f"{run}.fits", run) for run in (1, 2)]
+    trimmed = lab(tmp_path / "3.fits", 3, DATAR="[21:50,1:20]")
+    with says(r"left out 1 of 3 files: .*3\.fits: HDU 1, 2: section data of amplifier R \[21:50,1:20\] lies outside"):
+        ds = fx.measure([*paths, trimmed], camera=profile, progress=False)
+    assert ds.exposure.values.tolist() == [1, 2]
+    assert (ds.background == 1000).all()
+    with pytest.raises(fx.CameraError, match="lies outside"):
+        fx.measure([*paths, trimmed], camera=profile, strict=True, progress=False)
+    with pytest.raises(fx.CameraError, match=r"3\.fits.*lies outside"):
+        fx.measure([trimmed], camera=profile, progress=False)
+
+
+def test_files_with_the_same_fault_are_named_together(tmp_path: Path) -> None:
+    paths = [lab(tmp_path / f"{run}.fits", run, DATAR="[21:50,1:20]") for run in (1, 2)]
+    with pytest.raises(fx.CameraError) as error:
+        fx.measure(paths, camera=lab_profile(tmp_path), progress=False)
+    assert str(error.value).startswith(f"measure: {paths[0]}, {paths[1]}: HDU 1, 2: section data")
+    assert str(error.value).count("readout mode") == 1
+
+
+def test_a_gain_that_is_to_be_applied_and_is_not_there(tmp_path: Path) -> None:
+    path = lab(tmp_path / "1.fits", 1, GAINR="")
+    with pytest.raises(fx.CameraError, match=r"apply_gain is true, .* \(GAIN\{amp\}\): 1 R, 2 R; write the gains"):
+        fx.measure(path, camera=lab_profile(tmp_path, "apply_gain: true\n"), progress=False)
+
+
+def test_gains_far_from_each_other_are_told_where_they_are_applied(tmp_path: Path, says: Any) -> None:
+    path = lab(tmp_path / "1.fits", 1, GAINR=15.0)
+    with says(r"gains differ by more than a factor of 2\.5: .*, and gains are applied"):
+        fx.measure(path, camera=lab_profile(tmp_path, "apply_gain: true\n"), progress=False)
+    fx.measure(path, camera=lab_profile(tmp_path), progress=False)
+
+
+def test_data_quality_that_is_not_there_is_told(tmp_path: Path, says: Any) -> None:
+    path = lab(tmp_path / "1.fits", 1, quality=(1,))
+    with says(r"no image of data quality, so no pixel was left out by it: detector 2$"):
+        ds = fx.measure(path, camera=lab_profile(tmp_path, MASKS), progress=False)
+    assert ds.counts.sel(amplifier="L").values.tolist() == [[304], [320]]
+    typo = lab_profile(tmp_path, "mask: {only: {EXTNAME: '^DQX$'}, pair: EXTVER}\n")
+    typo.write_text(typo.read_text().replace("{id: CHIP}", "{id: CHIP, skip: {EXTNAME: ^DQ$}}"))
+    with says(r"no image of data quality, .*: detector 1, 2$"):
+        fx.measure(path, camera=typo, progress=False)
+    (record,) = fx.inspect(path, camera=typo, progress=False)
+    assert record.remarks == ("no image of data quality: no pixel will be left out by it (detector 1, 2)",)
+
+
+def test_data_quality_that_may_be_absent_is_told_where_other_files_have_it(tmp_path: Path, says: Any) -> None:
+    profile = lab_profile(tmp_path, MASKS.replace("EXTVER", "EXTVER, optional: true"))
+    bare = [lab(tmp_path / f"{run}.fits", run) for run in (1, 2)]
+    fx.measure(bare, camera=profile, progress=False)
+    full = lab(tmp_path / "3.fits", 3, quality=(1, 2))
+    with says(r"no image of data quality, and other files have it \[.*1\.fits, .*2\.fits\]"):
+        fx.measure([*bare, full], camera=profile, progress=False)
+    records = fx.inspect([*bare, full], camera=profile, progress=False)
+    said = "no image of data quality, and other files have it"
+    assert [record.remarks for record in records] == [(said,), (said,), ()]
+
+
+def test_a_bias_among_flats_is_told(tmp_path: Path, says: Any) -> None:
+    paths = [lab(tmp_path / f"{run}.fits", run, primary={"KIND": "zero" if run == 2 else "flat"}) for run in (1, 2)]
+    with says(r"'zero' is no flat, and is measured as if it were; leave out .*2\.fits"):
+        fx.measure(paths, camera=lab_profile(tmp_path), progress=False)
+
+
+NO_PROFILE = "no profile recognises"
+
+
+def test_planes_beside_an_image_are_no_detectors(tmp_path: Path, says: Any) -> None:
+    """SCI, ERR and DQ, as HST writes them."""
+    planes = []
+    for version in (1, 2):
+        planes.append(image(light(1000.0 * version).astype("f4"), EXTNAME="SCI", EXTVER=version))
+        planes.append(image(light(3.0).astype("f4"), EXTNAME="ERR", EXTVER=version))
+        bad = np.zeros((ROWS, COLUMNS), "i2")
+        bad[:version] = 4
+        planes.append(image(bad, EXTNAME="DQ", EXTVER=version))
+    file({}, *planes).writeto(tmp_path / "a.fits")
+    with says(NO_PROFILE):
+        ds = fx.measure(tmp_path / "a.fits", progress=False).isel(exposure=0)
+    assert ds.detector.values.tolist() == [1, 2]
+    assert ds.background.values.tolist() == [1000, 2000]
+    assert ds.counts.values.tolist() == [19 * COLUMNS, 18 * COLUMNS]
+
+
+def test_ccddata_of_astropy(tmp_path: Path, says: Any) -> None:
+    nddata = pytest.importorskip("astropy.nddata")
+    bad = np.zeros((ROWS, COLUMNS), bool)
+    bad[:5] = True
+    made = nddata.CCDData(
+        light(1000.0), unit="adu", mask=bad, uncertainty=nddata.StdDevUncertainty(np.full((ROWS, COLUMNS), 3.0))
+    )
+    made.header["DATE-OBS"] = "2015-02-02T01:00:00"
+    made.write(tmp_path / "a.fits")
+    with says(NO_PROFILE):
+        ds = fx.measure(tmp_path / "a.fits", progress=False)
+    assert ds.detector.values.tolist() == [0]
+    assert (ds.background.item(), ds.counts.item()) == (1000, 15 * COLUMNS)
+
+
+def test_data_quality_that_belongs_to_no_image_is_told(tmp_path: Path, says: Any) -> None:
+    planes = [image(light(1000.0).astype("f4"), EXTNAME=name) for name in ("A", "DQ", "B", "DQ")]
+    file({}, *planes).writeto(tmp_path / "a.fits")
+    with says(r"data quality is not used: mask of EXTVER or 1 1 stands in HDU 2, 4 \[.*a\.fits\]"):
+        ds = fx.measure(tmp_path / "a.fits", progress=False)
+    assert ds.detector.values.tolist() == ["A", "B"]
+    assert (ds.counts == ROWS * COLUMNS).all()
+
+
+def test_what_may_be_raw_is_told(tmp_path: Path, says: Any) -> None:
+    cards = {"BIASSEC": "[17:20,1:20]", "DATASEC": "[1:16,1:20]"}
+    file({}, image(strip(1000.0), **cards)).writeto(tmp_path / "raw.fits")
+    file({}, image(light(1000.0), **cards)).writeto(tmp_path / "trimmed.fits")
+    with says(r"BIASSEC names an overscan, so the file may be raw; .* \(HDU 1\) \[.*raw\.fits\]$"):
+        fx.measure(tmp_path / "raw.fits", camera="generic", progress=False)
+    fx.measure(tmp_path / "trimmed.fits", camera="generic", progress=False)
+
+
+@pytest.mark.parametrize("keys", [("CCDNUM", "different detectors"), ("MYCHIP", "is each file a detector")])
+def test_detectors_in_files_of_their_own_that_no_profile_knows(
+    keys: tuple[str, str], tmp_path: Path, says: Any
+) -> None:
+    for run in (1, 2):
+        for ccd in (1, 2, 3):
+            cards = {"DATE-OBS": f"2015-02-02T01:0{run}:00", keys[0]: ccd, "EXPTIME": 5.0}
+            made = fits.PrimaryHDU(light(1000.0))
+            made.header.update(cards)
+            made.writeto(tmp_path / f"night{run}_{ccd}.fits")
+    with says(rf"6 exposures have 2 times between them.*{keys[1]}"):
+        fx.measure(str(tmp_path / "*.fits"), camera="generic", progress=False)
+    notes = [remark for record in fx.inspect(str(tmp_path / "*.fits"), progress=False) for remark in record.remarks]
+    assert [note for note in notes if keys[1] in note]
