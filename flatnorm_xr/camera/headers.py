@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from flatnorm_xr.camera.cards import CardError, Cards
 from flatnorm_xr.camera.file_bytes import FileBytes, FileStamp, Unreadable
@@ -14,7 +14,7 @@ from flatnorm_xr.camera.files import check_regular, why_absent
 from flatnorm_xr.camera.image_place import ImagePlace, data_length, find_place, image_shape
 from flatnorm_xr.errors import ReadError
 
-__all__ = ["FileHeaders", "HduHeader", "primary_end", "read_headers"]
+__all__ = ["FileHeaders", "HduHeader", "HeaderSpan", "header_spans", "read_headers"]
 
 _FPACK_NAME = "COMPRESSED_IMAGE"
 """What compressors write into EXTNAME, before the image's own name if it has one."""
@@ -196,37 +196,32 @@ def read_headers(path: str | Path) -> FileHeaders:
     )
 
 
-def primary_end(source: FileBytes) -> tuple[Cards, int]:
-    """Cards of the primary header of a file, and where its HDU ends, padding not counted.
+class HeaderSpan(NamedTuple):
+    """Cards of one HDU, where its header and its data begin, and how many bytes the data are without padding."""
+
+    cards: Cards
+    header_offset: int
+    offset: int
+    length: int
+
+
+def header_spans(source: FileBytes) -> Iterator[HeaderSpan]:
+    """Header after header of an open file.
 
     Raises
     ------
     Unreadable
-        There is none that makes sense.
+        In the end, if the file is not what its headers promise.
     """
-    cards, offset = _read_cards(source, 0, source.read(0, _FIRST_READ), 0)
-    try:
-        return cards, offset + data_length(cards)
-    except CardError as error:
-        msg = f"HDU 0: {error}"
-        raise Unreadable(msg) from error
-
-
-def _hdus(source: FileBytes) -> Iterator[tuple[Cards, ImagePlace | None]]:
-    """Header after header; Unreadable, in the end, if the file is not what its headers promise."""
     index = header_offset = 0
     while (first := source.read(header_offset, _FIRST_READ)) and (index == 0 or first.strip(b"\0")):
         cards, offset = _read_cards(source, header_offset, first, index)
         try:
             length = data_length(cards)
-            shape = image_shape(cards)
         except CardError as error:
             msg = f"HDU {index}: {error}"
             raise Unreadable(msg) from error
-        place = None
-        if shape:
-            place = find_place(cards, hdu=index, header_offset=header_offset, offset=offset, length=length)
-        yield cards, place
+        yield HeaderSpan(cards, header_offset, offset, length)
         header_offset = offset + -(-length // _BLOCK) * _BLOCK
         if not source.packed and header_offset > source.stamp.size:
             msg = "the file ends within its last HDU"
@@ -234,6 +229,21 @@ def _hdus(source: FileBytes) -> Iterator[tuple[Cards, ImagePlace | None]]:
         if source.holds_nothing_after(header_offset):
             return
         index += 1
+
+
+def _hdus(source: FileBytes) -> Iterator[tuple[Cards, ImagePlace | None]]:
+    """Header after header, with the places of images; Unreadable as in `header_spans`."""
+    for index, span in enumerate(header_spans(source)):
+        try:
+            shape = image_shape(span.cards)
+        except CardError as error:
+            msg = f"HDU {index}: {error}"
+            raise Unreadable(msg) from error
+        cards, header_offset, offset, length = span
+        place = None
+        if shape:
+            place = find_place(cards, hdu=index, header_offset=header_offset, offset=offset, length=length)
+        yield cards, place
 
 
 def _read_cards(source: FileBytes, offset: int, first: bytes, index: int) -> tuple[Cards, int]:

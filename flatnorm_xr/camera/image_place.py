@@ -159,7 +159,7 @@ def find_place(cards: Any, *, hdu: int, header_offset: int, offset: int, length:
         As in `ImagePlace`.
     """
     shape = image_shape(cards)
-    place = ImagePlace(hdu, header_offset, offset, length, 0, (shape[0], shape[1]), **_sums(cards))
+    place = ImagePlace(hdu, header_offset, offset, length, 0, (shape[0], shape[1]), **sums_of(cards))
     try:
         return replace(place, **_storage(cards, place.shape, length))
     except CardError as error:
@@ -197,8 +197,11 @@ def _blank(cards: Any, compressed: bool) -> int | None:
     return value
 
 
-def _sums(cards: Any) -> dict[str, Any]:
-    """Find what the header says of checksums; a card of them that makes no sense is no fault of the pixels."""
+def sums_of(cards: Any) -> dict[str, Any]:
+    """Find what the header says of checksums, as attributes of `ImagePlace`.
+
+    A card of them that makes no sense is no fault of the pixels.
+    """
     try:
         return {"datasum": _datasum(cards), "checksum": bool(str(cards.get("CHECKSUM") or "").strip())}
     except CardError as error:

@@ -15,6 +15,7 @@ import numpy as np
 from flatnorm_xr.camera.file_bytes import FileStamp
 from flatnorm_xr.camera.geometry import Detector, FileDescription
 from flatnorm_xr.camera.profiles import Profile
+from flatnorm_xr.camera.remarks import has_masks
 from flatnorm_xr.flags import Flag
 from flatnorm_xr.measure.assemble import FileLevels, Level
 from flatnorm_xr.measure.masks import NO_MASKING, Masking
@@ -76,6 +77,9 @@ def measure_file(file: FileDescription, *, setting: Reduction) -> FileLevels:
     faults: list[str] = []
     try:
         with open_words(file) as words:
+            wrong = words.verify_headers(besides=_known_hdus(file)) if setting.verify_checksum else ""
+            if wrong:
+                raise Unreadable(wrong)
             for detector in file.detectors:
                 levels.extend(_measure_detector(words, detector, file, setting, faults))
                 words.release()
@@ -83,6 +87,21 @@ def measure_file(file: FileDescription, *, setting: Reduction) -> FileLevels:
         # Levels found before are dropped: nothing tells which bytes of a damaged packed file are right.
         levels, faults = _all_unreadable(file), [str(error)]
     return FileLevels(file, tuple(levels), _provenance(file, setting.checksum), tuple(faults))
+
+
+def _known_hdus(file: FileDescription) -> set[int]:
+    """HDUs that are verified when they are read, and whose headers can hide nothing from another detector."""
+    if file.profile.layout == "hdu-is-amplifier":
+        return set()  # a wrong header may have moved an amplifier from one detector to another
+    amplifiers = [amplifier for detector in file.detectors for amplifier in detector.amplifiers]
+    return {hdu for a in amplifiers for hdu in (a.hdu, a.mask_hdu, a.overscan_hdu) if hdu is not None}
+
+
+def _lacks_quality(detector: Detector, file: FileDescription) -> bool:
+    """Whether a file that breaks off has lost the data quality of a detector."""
+    mask = file.profile.mask
+    expected = bool(mask.only) and (not mask.optional or has_masks(file))
+    return bool(file.damage) and expected and any(a.mask_hdu is None for a in detector.amplifiers)
 
 
 def bad_in_file(file: FileDescription, *, setting: Reduction) -> list[CommonMask]:
@@ -135,10 +154,16 @@ def _measure_detector(
 ) -> Iterator[Level]:
     from flatnorm_xr.measure.kernels import measure_parts
 
+    if _lacks_quality(detector, file):
+        faults.append(f"detector {detector.id}: its data quality is not there")
+        yield from _unreadable(detector, file.profile)
+        return
     frame = _read(words, detector, file, setting)
     faults += frame.faults
     read = [part for part in frame.parts if part is not None]
-    whole = len(read) == len(frame.parts)
+    # a file that breaks off may have lost amplifiers of any detector
+    lost = bool(file.damage) and file.profile.layout == "hdu-is-amplifier"
+    whole = len(read) == len(frame.parts) and not lost
     measured = measure_parts(read, whole=whole, **setting.clipping)
     size = sum(part.words.size for part in read)
     if whole:

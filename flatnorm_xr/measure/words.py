@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any, Protocol
@@ -13,9 +13,9 @@ import numpy.typing as npt
 
 from flatnorm_xr.camera.cards import CardError
 from flatnorm_xr.camera.file_bytes import FileBytes, FileStamp, Unreadable
-from flatnorm_xr.camera.headers import FileHeaders, primary_end
-from flatnorm_xr.camera.image_place import ImagePlace
-from flatnorm_xr.measure.checksums import verify_sums
+from flatnorm_xr.camera.headers import FileHeaders, HeaderSpan, header_spans
+from flatnorm_xr.camera.image_place import ImagePlace, sums_of
+from flatnorm_xr.measure.checksums import add_sums, ones_complement_sum, verify_sums
 from flatnorm_xr.measure.rice import SLACK
 
 __all__ = ["Buffers", "ImageFile", "RawImage", "Unreadable", "Words", "open_words"]
@@ -189,7 +189,10 @@ class Words:
 
     def _verify_primary(self) -> str:
         """Compare the primary HDU with its CHECKSUM: its keywords are those of all other HDUs too."""
-        cards, size = primary_end(self._source)
+        primary = next(header_spans(self._source), None)
+        if primary is None:
+            return "the file is empty"
+        cards, size = primary.cards, primary.offset + primary.length
         try:
             if size > _LONGEST_PRIMARY or not str(cards.get("CHECKSUM") or "").strip():
                 return ""
@@ -198,6 +201,40 @@ class Words:
         stored = np.frombuffer(self._source.read(0, size), np.uint8)
         wrong = verify_sums(stored, b"", datasum=None, checksum=True)
         return wrong and "the primary HDU: " + wrong
+
+    def verify_headers(self, *, besides: Collection[int] = ()) -> str:
+        """Compare headers with CHECKSUM, tables' and others' too: one that is wrong may hide an image that is wanted.
+
+        No data are read: they are taken to be what DATASUM says.
+
+        Parameters
+        ----------
+        besides : collection of int
+            Numbers of HDUs that are left out.
+
+        Returns
+        -------
+        str
+            What is wrong with the first wrong one; empty when nothing is. A file that breaks off is no fault here.
+        """
+        with suppress(Unreadable):
+            for index, span in enumerate(header_spans(self._source)):
+                wrong = self._verify_span(span) if index not in besides else ""
+                if wrong:
+                    return f"HDU {index}: {wrong}"
+        return ""
+
+    def _verify_span(self, span: HeaderSpan) -> str:
+        sums = sums_of(span.cards)
+        if not sums.get("checksum"):
+            return str(sums.get("sum_fault", ""))
+        if sums["datasum"] is None:
+            if span.length > _LONGEST_PRIMARY:
+                return ""
+            sums["datasum"] = ones_complement_sum(np.frombuffer(self._source.read(span.offset, span.length), np.uint8))
+        header = self._source.read(span.header_offset, span.offset - span.header_offset)
+        total = add_sums([ones_complement_sum(np.frombuffer(header, np.uint8)), sums["datasum"]])
+        return "its header does not add up to CHECKSUM" if total % 0xFFFFFFFF else ""
 
     def _take(self, size: int) -> Bytes:
         buffer = self._buffers.take(size)
