@@ -182,3 +182,38 @@ def test_a_sum_of_thousands_of_digits_is_a_fault_of_the_sum() -> None:
     place = find_place(cards, hdu=0, header_offset=0, offset=2880, length=12)
     assert place.sum_fault.startswith("DATASUM is '999")
     assert place.fault == ""
+
+
+def test_headers_are_compared_without_reading_data(summed: Path) -> None:
+    """A byte of the data is none of theirs, a byte of any header is."""
+    places = read_headers(summed).places
+    with open_words(read_headers(summed)) as words:
+        assert words.verify_headers() == ""
+    change(summed, places[2].offset, by=1)
+    with open_words(read_headers(summed)) as words:
+        assert words.verify_headers() == ""
+    change(summed, places[1].offset - 1, by=1)
+    with open_words(read_headers(summed)) as words:
+        assert words.verify_headers() == "HDU 1: its header does not add up to CHECKSUM"
+        assert words.verify_headers(besides={1}) == ""
+
+
+def test_headers_with_no_datasum_and_tables_are_compared_too(tmp_path: Path) -> None:
+    table = fits.BinTableHDU.from_columns([fits.Column("a", "J", array=[1, 2])])
+    path = tmp_path / "a.fits"
+    hdus = [fits.PrimaryHDU(), fits.ImageHDU(np.ones((3, 4), "i2")), table, fits.ImageHDU(np.ones((3, 4), "i2"))]
+    fits.HDUList(hdus).writeto(path, checksum=True)
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"TTYPE1  = 'a", b"TTYPE1  = 'b"))
+    with open_words(read_headers(path)) as words:
+        assert words.verify_headers().startswith("HDU 2: its header")
+    # Without DATASUM the sum is that of the data; a card that makes no sense is wrong.
+    path.write_bytes(content.replace(b"DATASUM =", b"COMMENT =", 2))
+    with open_words(read_headers(path)) as words:
+        assert words.verify_headers().startswith("HDU 0: its header")
+    path.write_bytes(content.replace(b"DATASUM = '0 ", b"DATASUM = 'x ", 1))
+    with open_words(read_headers(path)) as words:
+        assert words.verify_headers() == "HDU 0: DATASUM is 'x'"
+    fits.HDUList([fits.PrimaryHDU(np.ones((3, 4), "i2"))]).writeto(path, overwrite=True)
+    with open_words(read_headers(path)) as words:
+        assert words.verify_headers() == ""
