@@ -86,32 +86,17 @@ class Rule:
         CameraError
             The value is not of the type the profile promises.
         """
-        if not (self.match or self.cases or self.join):
-            return self._first(hdu, amplifier, path)
+        every = bool(self.match or self.cases)  # else the first value that is there will do
         parts = []
         for source in self.sources:
-            for value in _values(source, hdu, amplifier, path):
-                shaped = self._shape(value)
+            for value in _values(source, hdu, amplifier, path, every=every):
+                shaped = self._shape(value) if every or self.format else value
                 if shaped is not None:
                     if not self.join:
                         return _typed(shaped, self.type, source, hdu, path) if self.type else shaped
                     parts.append(str(shaped).strip())
                     break
         return "+".join(parts) if parts else None
-
-    def _first(self, hdu: HduHeader, amplifier: str, path: str) -> Any:
-        """First value that is there, where each that is there will do."""
-        for source in self.sources:
-            plan = _plan(source, amplifier) if isinstance(source, str) else None
-            if plan is not None and plan.kind == "keyword":
-                value = hdu.get(plan.text)
-                value = value.strip() if isinstance(value, str) else value
-            else:
-                value = next(iter(_values(source, hdu, amplifier, path)), None)
-            if value is not None:
-                value = self.format.format(value) if self.format else value
-                return _typed(value, self.type, source, hdu, path) if self.type else value
-        return None
 
     def _shape(self, value: Any) -> Any:
         if self.match:
@@ -136,9 +121,9 @@ def _compiled(regex: str) -> re.Pattern[str]:
 def match_all(match: Match, hdu: HduHeader) -> bool:
     """Whether each keyword of ``match`` has a value that its regular expression finds (None: it has none)."""
     for key, regex in match:
-        values = _values(key, hdu, "", hdu.path)
+        values = _values(key, hdu, "", hdu.path, every=regex is not None)
         if regex is None:
-            if next(iter(values), None) is not None:
+            if any(value is not None for value in values):
                 return False
         elif not any(_compiled(regex).search(str(value)) for value in values):
             return False
@@ -165,7 +150,8 @@ def _plan(source: str, amplifier: str) -> _Plan:
     return _Plan("literal" if text.startswith("[") else "keyword", text)
 
 
-def _values(source: str | float | Rule, hdu: HduHeader, amplifier: str, path: str) -> Iterable[Any]:
+def _values(source: str | float | Rule, hdu: HduHeader, amplifier: str, path: str, *, every: bool) -> Iterable[Any]:
+    """Give what one source has in a header: a keyword's ``every`` value, or only its first."""
     if isinstance(source, Rule):
         value = source.find(hdu, amplifier=amplifier, path=path)
         return () if value is None else (value,)
@@ -173,6 +159,9 @@ def _values(source: str | float | Rule, hdu: HduHeader, amplifier: str, path: st
         return (source,)
     kind, text, inserts = _plan(source, amplifier)
     if kind == "keyword":
+        if not every:
+            value = hdu.get(text)
+            return () if value is None else (value.strip() if isinstance(value, str) else value,)
         return (value.strip() if isinstance(value, str) else value for value in hdu.values(text))
     if kind == "word":
         return _of_word(text, hdu, path)

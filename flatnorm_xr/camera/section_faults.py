@@ -34,8 +34,10 @@ def check_sections(drafts: Sequence[Draft], reading: Reading) -> None:
         Takes the faults: a pixel that two amplifiers have, an overscan in which light falls, and one that lacks rows
         of the data where it is subtracted row by row.
     """
-    for hdu in dict.fromkeys(draft.hdu for draft in drafts):
-        inside = [draft for draft in drafts if draft.hdu == hdu]
+    together: dict[int, list[Draft]] = {}
+    for draft in drafts:
+        together.setdefault(draft.hdu, []).append(draft)
+    for hdu, inside in together.items():
         sections = tuple((one.data, one.overscan, one.overscan_hdu is not None) for one in inside)
         for what, members in _clashes(sections, reading.profile.overscan):
             names = " and ".join(inside[i].name for i in members)
