@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from flatnorm_xr.measure.clipping import (
     NOTHING,
@@ -21,12 +20,10 @@ from flatnorm_xr.measure.clipping import (
     statistics,
 )
 from flatnorm_xr.measure.layout import rows_of, widened
-from flatnorm_xr.measure.parts import Part, corrected_pixels, holds_float32
+from flatnorm_xr.measure.parts import Array, Part, corrected_pixels, holds_float32
 from flatnorm_xr.measure.scan import Edges, Scanned, gather_between, gather_outside, scan, sum_within
 
 __all__ = ["measure_floats"]
-
-Array = npt.NDArray[Any]
 
 # Up to this many pixels looking at them all is as quick as sampling first.
 FEW_PIXELS = 1 << 15
@@ -47,8 +44,8 @@ MARGIN = 8.0
 # Multiples of the golden ratio sample an image evenly and fall in step with no row length; as a fraction of 2^64.
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
-EVERYTHING = (-math.inf, math.inf)
-NOTHING_WITHIN = (math.inf, -math.inf)
+ALL_VALUES = (-math.inf, math.inf)
+NO_VALUE = (math.inf, -math.inf)
 
 
 def measure_floats(
@@ -113,9 +110,9 @@ def _edges(sample: Array, size: int, options: Options, dtype: np.dtype[Any]) -> 
     """Edges that a set will need, as its sample has it; those that gather all pixels where there are few."""
     number = 3 if _has_quartiles(options) else 0
     if size <= FEW_PIXELS or sample.size < FEW_SAMPLED:
-        return Edges(NOTHING_WITHIN, 0.0, np.full((number, 2), -np.inf, dtype), np.zeros(number, np.bool_))
+        return Edges(NO_VALUE, 0.0, np.full((number, 2), -np.inf, dtype), np.zeros(number, np.bool_))
     ordered = np.sort(sample)
-    core, centre = EVERYTHING, float(ordered[ordered.size // 2])
+    core, centre = ALL_VALUES, float(ordered[ordered.size // 2])
     if options.statistic in ("meanclip", "sigmaclip"):
         core = _core(ordered, options, dtype)
     if number == 0:
@@ -139,7 +136,7 @@ def _core(ordered: Array, options: Options, dtype: np.dtype[Any]) -> tuple[float
 
 def _good(parts: Sequence[Part], scanned: Sequence[Scanned], k: int, edges: Edges, kept: Array) -> Good:
     """Good pixels of the set that was number k of the scans of these parts, which kept the pixels given."""
-    if edges.core == NOTHING_WITHIN:
+    if edges.core == NO_VALUE:
         return _Listed(kept)
     return _Bracketed(
         sum(one.good for one in scanned),
@@ -152,10 +149,10 @@ def _good(parts: Sequence[Part], scanned: Sequence[Scanned], k: int, edges: Edge
 
 
 def _list_all(parts: Sequence[Part], dtype: np.dtype[Any]) -> _Listed:
-    everything = Edges(NOTHING_WITHIN, 0.0, np.zeros((0, 2), dtype), np.zeros(0, np.bool_))
+    all_gathered = Edges(NO_VALUE, 0.0, np.zeros((0, 2), dtype), np.zeros(0, np.bool_))
     kept, used = np.empty(sum(part.words.size for part in parts) + 1, dtype), 0
     for part in parts:
-        used += scan(part, [everything], kept[used:]).kept.size
+        used += scan(part, [all_gathered], kept[used:]).kept.size
     return _Listed(kept[:used])
 
 
@@ -208,13 +205,13 @@ class _Bracketed:
     edges: Edges
     kept: Array
     list_all: Callable[[], _Listed]
-    _everything: _Listed | None = field(default=None, init=False)
+    _all: _Listed | None = field(default=None, init=False)
     _outside: Array | None = field(default=None, init=False)
 
     def _listed(self) -> _Listed:
-        if self._everything is None:
-            self._everything = self.list_all()
-        return self._everything
+        if self._all is None:
+            self._all = self.list_all()
+        return self._all
 
     def quartiles(self) -> tuple[float, float, float]:
         value_at: dict[int, float] = {}
@@ -237,7 +234,7 @@ class _Bracketed:
             return self._listed().moments(low, high)
         counts, first, second = self.sums
         centre = self.edges.centre
-        if self.edges.core != EVERYTHING:
+        if self.edges.core != ALL_VALUES:
             if self._outside is None:
                 outside = np.empty(self.kept.size + 1, self.kept.dtype)
                 core = np.array(self.edges.core, self.kept.dtype)

@@ -13,12 +13,10 @@ import numpy.typing as npt
 
 from flatnorm_xr.compiled import compiled
 from flatnorm_xr.measure.clipping import NOTHING, Statistics, interpolate, moments_about
-from flatnorm_xr.measure.layout import NO_ROWS, Words, plain, rows_of, turn_words, widened, words_of
-from flatnorm_xr.measure.parts import Part
+from flatnorm_xr.measure.layout import Bits, Rows, bits_of, flags_of, plain, turn_words, widened
+from flatnorm_xr.measure.parts import Array, Part, blank_word
 
-__all__ = ["Levels", "count_levels", "merged"]
-
-Array = npt.NDArray[Any]
+__all__ = ["Histogram", "Plan", "count", "merged", "planned"]
 
 # Bins of a histogram of 32-bit words, and by how many bins rows may be shifted against each other.
 WINDOW = 1 << 20
@@ -34,7 +32,7 @@ BLOCK = 4096
 
 
 @dataclass(frozen=True)
-class Levels:
+class Histogram:
     """Levels that occur, in rising order, and how many good pixels have each."""
 
     level: npt.NDArray[np.float64]
@@ -69,11 +67,11 @@ class Levels:
         return found
 
 
-def merged(several: Sequence[Levels]) -> Levels:
-    """Levels of all sets together; one that several sets have is there several times."""
+def merged(several: Sequence[Histogram]) -> Histogram:
+    """Histogram of all sets together; a level that several sets have is there several times."""
     level, number = (np.concatenate([getattr(one, name) for one in several]) for name in ("level", "number"))
     order = np.argsort(level)
-    return Levels(level[order], number[order])
+    return Histogram(level[order], number[order])
 
 
 class _Run(NamedTuple):
@@ -113,48 +111,58 @@ class _Shifts(NamedTuple):
     offset: float
 
 
-def count_levels(part: Part) -> tuple[Levels, int] | None:
-    """Levels of the good pixels of one part, and its number of saturated pixels.
+class Plan(NamedTuple):
+    """How the words of a part are counted; ``window`` is the run of places that have a bin."""
 
-    None when its words are not integers, or spread over too many levels, or when something was subtracted from them
-    that puts them on no grid: a bias image, or row offsets that are not multiples of 1/2.
+    part: Part
+    scale: _Scale
+    shifts: _Shifts
+    window: _Run
+    saturated: _Run
+    blank: _Run
+
+
+def planned(part: Part) -> Plan | None:
+    """Say from a few words how the good pixels of a part are to be counted.
+
+    None when its words are not integers, or spread over too many levels, or are so few that to look at them one by one
+    is quicker, or when something is subtracted from them that puts them on no grid: a bias image, or row offsets that
+    are not multiples of 1/2.
     """
-    words = widened(part.words)
+    kind = widened(part.words[:0]).dtype
+    if kind.kind not in "iu" or kind.itemsize > 4 or part.bias is not None or part.words.size >= 1 << 31:
+        return None
     shifts = _shifts(part)
-    if words.dtype.kind not in "iu" or words.dtype.itemsize > 4 or part.bias is not None or shifts is None:
+    scale = _SCALES[f"{kind.kind}{kind.itemsize}"]
+    window = scale.places if kind.itemsize == 2 else _window(part.words, scale)
+    if shifts is None or window is None:
         return None
-    if words.size == 0:
-        return Levels(np.zeros(0), np.zeros(0, np.int64)), 0
-    if words.size <= (FEW_PIXELS if words.dtype.itemsize == 4 else 0) or words.size >= 1 << 31:
+    return Plan(part, scale, shifts, window, _saturated(part, scale), _blank(part, scale))
+
+
+def count(plan: Plan) -> tuple[Histogram, int] | None:
+    """Histogram of the good pixels of a part, and its number of saturated pixels; None if some are off the window."""
+    part, shifts = plan.part, plan.shifts
+    if part.words.size == 0:
+        return Histogram(np.zeros(0), np.zeros(0, np.int64)), 0
+    bits = bits_of(widened(part.words))
+    is_plain = part.bad is None and bits.short.size and shifts.shift.size == 1 and shifts.shift[0] == 0
+    counted = _count_all(bits, plan) if is_plain else _count_some(bits, plan)
+    if counted is None:
         return None
-    raw = words_of(words)
-    scale = _SCALES[f"{chr(raw.kind)}{2 if raw.short.size else 4}"]
-    saturated, blank = _saturated(part, scale), _blank(part, scale)
-    if part.bad is None and raw.short.size and shifts.shift.size == 1 and shifts.shift[0] == 0:
-        place, number, above = _count_all(raw, words.shape, scale, saturated, blank)
-        bins = place.astype(np.float64)
-        base = 0
-    else:
-        window = scale.places if raw.short.size else _window(words, scale)
-        if window is None:
-            return None
-        counted = _count_some(raw, part, scale, window, shifts, saturated, blank)
-        if counted is None:
-            return None
-        place, number, above = counted
-        bins, base = place / shifts.step, window.first
-    value = bins + (base + scale.lowest)
+    place, number, above = counted
+    value = place / shifts.step + (plan.window.first + plan.scale.lowest)
     value = (value * part.scale + part.zero - shifts.offset) * part.gain
     return _rising(value, number), above
 
 
-def _rising(value: Array, number: Array) -> Levels:
+def _rising(value: Array, number: Array) -> Histogram:
     finite = np.isfinite(value)
     if not finite.all():
         value, number = value[finite], number[finite]
     if value.size and value[0] > value[-1]:
         value, number = value[::-1], number[::-1]
-    return Levels(value, number)
+    return Histogram(value, number)
 
 
 def _shifts(part: Part) -> _Shifts | None:
@@ -190,13 +198,18 @@ def _saturated(part: Part, scale: _Scale) -> _Run:
 
 
 def _blank(part: Part, scale: _Scale) -> _Run:
-    if part.blank is None or not scale.places.first <= part.blank - scale.lowest <= scale.places.last:
+    blank = blank_word(part)
+    if blank is None or not scale.places.first <= blank - scale.lowest <= scale.places.last:
         return NO_PLACE
-    return _Run(part.blank - scale.lowest, part.blank - scale.lowest)
+    return _Run(blank - scale.lowest, blank - scale.lowest)
 
 
 def _window(words: Array, scale: _Scale) -> _Run | None:
-    """Run of places about those of a few words; None when these are too far from one another."""
+    """Run of places about those of a few words; None when these are too far from one another, or there are few."""
+    if words.size == 0:
+        return NO_PLACE
+    if words.size <= FEW_PIXELS:
+        return None
     few = words[:: max(1, len(words) // 32), :: max(1, words.shape[1] // (FEW_WORDS // 32))]
     middle = int(np.median(few)) - scale.lowest
     first = max(scale.places.first, middle - WINDOW // 2)
@@ -205,15 +218,14 @@ def _window(words: Array, scale: _Scale) -> _Run | None:
     return _Run(first, last) if np.count_nonzero(inside) > 0.9 * few.size else None
 
 
-def _count_all(
-    raw: Words, shape: tuple[int, ...], scale: _Scale, saturated: _Run, blank: _Run
-) -> tuple[Array, Array, int]:
+def _count_all(bits: Bits, plan: Plan) -> tuple[Array, Array, int]:
     """Count all words of 16 bits, and cut those that do not count from the histogram."""
+    saturated, blank, flip = plan.saturated, plan.blank, plan.scale.flip
     bins = np.zeros(1 << 16, np.int32)
-    rows, columns = shape
-    _count_every_word(raw.short, raw.stride, rows, columns, raw.swap, bins)
-    if scale.flip:
-        bins = np.concatenate([bins[scale.flip :], bins[: scale.flip]])
+    rows, columns = plan.part.words.shape
+    _count_every_word(bits.short, bits.stride, rows, columns, bits.swap, bins)
+    if flip:
+        bins = np.concatenate([bins[flip:], bins[:flip]])
     bins[blank.first : blank.last + 1] = 0
     above = int(bins[saturated.first : saturated.last + 1].sum())
     bins[saturated.first : saturated.last + 1] = 0
@@ -221,40 +233,43 @@ def _count_all(
     return place, bins[place].astype(np.int64), above
 
 
-def _count_some(
-    raw: Words, part: Part, scale: _Scale, window: _Run, shifts: _Shifts, saturated: _Run, blank: _Run
-) -> tuple[Array, Array, int] | None:
+class _Bins(NamedTuple):
+    """How words become bins: raw bits ^ flip, the `_Shifts` of all rows, and the runs of places as int32.
+
+    The runs are those of the window, of saturated words and of the blank one: first, last, first, last, first, last.
+    """
+
+    flip: Any
+    shift: Array
+    step: Any
+    runs: Array
+
+
+def _count_some(bits: Bits, plan: Plan) -> tuple[Array, Array, int] | None:
     """Count the good words, each row shifted; None when some lie outside the window."""
-    memory = raw.short if raw.short.size else raw.wide
-    span = window.last - window.first + 1
-    bins = np.zeros(2 + span * shifts.step + int(shifts.shift.max()), np.int32)
-    bad = NO_ROWS if part.bad is None else rows_of(part.bad)
-    rows, columns = part.words.shape
-    shift = plain(np.broadcast_to(shifts.shift, rows))
-    limits = plain(np.array([*window, *saturated, *blank], np.int32))
-    above, outside, lowest, highest = _count_good_words(
-        memory,
-        raw.stride,
-        rows,
-        columns,
-        raw.swap,
-        memory.dtype.type(scale.flip),
-        bad.memory.view(np.uint8),
-        bad.stride,
-        shift,
+    part, shifts = plan.part, plan.shifts
+    memory = bits.short if bits.short.size else bits.wide
+    span = plan.window.last - plan.window.first + 1
+    number = np.zeros(2 + span * shifts.step + int(shifts.shift.max()), np.int32)
+    bins = _Bins(
+        memory.dtype.type(plan.scale.flip),
+        plain(np.broadcast_to(shifts.shift, len(part.words))),
         np.int32(shifts.step),
-        limits,
-        bins,
+        plain(np.array([*plan.window, *plan.saturated, *plan.blank], np.int32)),
+    )
+    rows = Rows(memory, bits.stride)
+    above, outside, lowest, highest = _count_good_words(
+        part.words.shape, rows, bits.swap, flags_of(part.bad), bins, number
     )
     if outside:
         return None
-    place = np.flatnonzero(bins[lowest : highest + 1] != 0) + lowest
-    return place - 1, bins[place].astype(np.int64), above
+    place = np.flatnonzero(number[lowest : highest + 1] != 0) + lowest
+    return place - 1, number[place].astype(np.int64), above
 
 
 @compiled()
-def _count_every_word(words: Array, stride: int, rows: int, columns: int, swap: bool, bins: Array) -> None:
-    """Add to each bin the number of words that are it."""
+def _count_every_word(words: Array, stride: int, rows: int, columns: int, swap: bool, number: Array) -> None:
+    """Count in each bin the words that are it."""
     turned = np.empty(BLOCK, np.uint16)
     for row in range(rows):
         for start in range(row * stride, row * stride + columns, BLOCK):
@@ -262,64 +277,61 @@ def _count_every_word(words: Array, stride: int, rows: int, columns: int, swap: 
             if swap:
                 turn_words(block, swap, turned)
                 for i in range(block.size):
-                    bins[turned[i]] += 1
+                    number[turned[i]] += 1
             else:
                 for i in range(block.size):
-                    bins[block[i]] += 1
+                    number[block[i]] += 1
 
 
 @compiled()
 def _count_good_words(
-    words: Array,
-    stride: int,
-    rows: int,
-    columns: int,
-    swap: bool,
-    flip: Any,
-    bad: Array,
-    bad_stride: int,
-    shift: Array,
-    step: Any,
-    limits: Array,
-    bins: Array,
-) -> tuple[int, int, int, int]:
-    """Add good words to the bins of their rows; bin 0 is for all others.
+    shape: tuple[int, int], words: Rows, swap: bool, bad: Rows, bins: _Bins, number: Array
+) -> tuple[int, bool, int, int]:
+    """Count good words in the bins of their rows; bin 0 is for all others.
 
-    Tell the number of saturated words and of good ones outside the window, and the first and last bin in use.
+    Tell the number of saturated words, whether a good one was outside the window, which ends the count, and the first
+    and last bin in use.
     """
-    turned, chosen = np.empty(BLOCK, words.dtype), np.empty(BLOCK, np.int32)
-    above, outside, filled = 0, 0, 0
-    extremes = np.array([bins.size, 0], np.int32)
-    for row in range(rows):
-        start = 0
-        while start < columns:
+    rows, columns = shape
+    memory, stride = words
+    bad_bytes, bad_stride = bad
+    flip, shift, step, runs = bins
+    turned, chosen = np.empty(BLOCK, memory.dtype), np.empty(BLOCK, np.int32)
+    above, row, column = 0, 0, 0
+    extremes = np.array([number.size, 0], np.int32)
+    for first in range(0, rows * columns, BLOCK):
+        block = chosen[: min(BLOCK, rows * columns - first)]
+        filled = 0
+        while filled < block.size:
             # A block takes as many short rows as it can hold.
-            size = min(BLOCK - filled, columns - start)
-            turn_words(words[row * stride + start : row * stride + start + size], swap, turned)
-            piece = chosen[filled : filled + size]
-            above += _choose_bins(turned[:size], flip, np.int32(shift[row] + 1), step, limits, piece)
-            if bad.size:
-                _choose_none(piece, bad[row * bad_stride + start : row * bad_stride + start + size])
+            size = min(block.size - filled, columns - column)
+            piece = block[filled : filled + size]
+            filled += size
+            start = row * stride + column
+            turn_words(memory[start : start + size], swap, turned)
+            above += _choose_bins(turned[:size], flip, np.int32(shift[row] + 1), step, runs, piece)
+            if bad_bytes.size:
+                start = row * bad_stride + column
+                _choose_none(piece, bad_bytes[start : start + size])
             if shift[row] < 0:
                 piece[:] = 0
-            start += size
-            filled += size
-            if filled == BLOCK or (row == rows - 1 and start == columns):
-                block = chosen[:filled]
-                filled = 0
-                outside += _count_outside(block)
-                _widen(extremes, block)
-                for i in range(block.size):
-                    bins[block[i]] += 1
-    return above, outside, extremes[0], extremes[1]
+            column += size
+            if column == columns:
+                row, column = row + 1, 0
+        if _count_outside(block):
+            return above, True, 0, 0
+        _widen(extremes, block)
+        for i in range(block.size):
+            number[block[i]] += 1
+    return above, False, extremes[0], extremes[1]
 
 
 @compiled()
-def _choose_bins(words: Array, flip: Any, begin: Any, step: Any, limits: Array, chosen: Array) -> int:
+def _choose_bins(words: Array, flip: Any, begin: Any, step: Any, runs: Array, chosen: Array) -> int:
     """Choose the bin of each word, 0 for blank and saturated words and -1 outside; count the saturated ones."""
-    first, last = limits[0], limits[1]
-    saturated_first, saturated_last = limits[2], limits[3]
-    blank_first, blank_last = limits[4], limits[5]
+    first, last = runs[0], runs[1]
+    saturated_first, saturated_last = runs[2], runs[3]
+    blank_first, blank_last = runs[4], runs[5]
     above = np.int32(0)
     for i in range(words.size):
         place = np.int32(words[i] ^ flip)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -11,12 +11,10 @@ import numpy.typing as npt
 from flatnorm_xr.errors import FlatnormError
 from flatnorm_xr.measure.brackets import measure_floats
 from flatnorm_xr.measure.clipping import NOTHING, Options, Statistics, statistics
-from flatnorm_xr.measure.histograms import count_levels, merged
-from flatnorm_xr.measure.parts import Part, check_shapes, corrected_pixels
+from flatnorm_xr.measure.histograms import Histogram, count, merged, planned
+from flatnorm_xr.measure.parts import Array, Part, check_shapes, corrected_pixels
 
 __all__ = ["Measured", "Part", "Statistics", "clipped_statistics", "corrected_pixels", "measure_parts"]
-
-Array = npt.NDArray[Any]
 
 
 class Measured(NamedTuple):
@@ -148,13 +146,45 @@ def measure_parts(
 
 
 def _measure(parts: Sequence[Part], options: Options, *, whole: bool) -> Measured:
-    counted = [count_levels(part) for part in parts]
-    levels = [one[0] for one in counted if one is not None]
-    if len(levels) == len(parts) > 0:
-        found = tuple(statistics(one, options) for one in levels)
-        together = statistics(merged(levels), options) if whole else NOTHING
-        return Measured(found, together, tuple(one[1] for one in counted if one is not None))
-    return Measured(*measure_floats(parts, options, whole=whole))
+    if not whole or len(parts) < 2:
+        found, saturated = _measure_apart(parts, options)
+        return Measured(found, found[0] if whole and found else NOTHING, saturated)
+    # Pixels of a whole that has no histogram are read as floats, once: none of its parts is counted before.
+    counted = _count_all(parts)
+    if counted is None:
+        return Measured(*measure_floats(parts, options, whole=True))
+    histograms, saturated = counted
+    found = tuple(statistics(one, options) for one in histograms)
+    return Measured(found, statistics(merged(histograms), options), saturated)
+
+
+def _count_all(parts: Sequence[Part]) -> tuple[list[Histogram], tuple[int, ...]] | None:
+    """Histogram of every part and its number of saturated pixels; None as soon as one has none."""
+    plans = []
+    for part in parts:
+        plan = planned(part)
+        if plan is None:
+            return None
+        plans.append(plan)
+    histograms, saturated = [], []
+    for plan in plans:
+        counted = count(plan)
+        if counted is None:
+            return None
+        histograms.append(counted[0])
+        saturated.append(counted[1])
+    return histograms, tuple(saturated)
+
+
+def _measure_apart(parts: Sequence[Part], options: Options) -> tuple[tuple[Statistics, ...], tuple[int, ...]]:
+    """Statistics of every part, each from its histogram if it has one, and its number of saturated pixels."""
+    plans = [planned(part) for part in parts]
+    counted = [None if plan is None else count(plan) for plan in plans]
+    rest = [part for part, one in zip(parts, counted, strict=True) if one is None]
+    statistics_of_rest, _, saturated_of_rest = measure_floats(rest, options, whole=False)
+    of_rest = iter(zip(statistics_of_rest, saturated_of_rest, strict=True))
+    each = [next(of_rest) if one is None else (statistics(one[0], options), one[1]) for one in counted]
+    return tuple(found for found, _ in each), tuple(saturated for _, saturated in each)
 
 
 def _check_arrays(pixels: npt.ArrayLike, bad: npt.ArrayLike | None) -> tuple[Array, Array | None]:

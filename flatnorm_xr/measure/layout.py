@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from flatnorm_xr.compiled import compiled
+from flatnorm_xr.measure.parts import Array
 
-__all__ = ["NO_ROWS", "Rows", "Words", "plain", "rows_of", "turn_words", "widened", "words_of"]
-
-Array = npt.NDArray[Any]
+__all__ = ["Bits", "Rows", "bits_of", "flags_of", "no_rows", "plain", "rows_of", "turn_words", "widened"]
 
 
 class Rows(NamedTuple):
@@ -28,10 +28,13 @@ def plain(array: Array, dtype: npt.DTypeLike | None = None) -> Array:
     return flat
 
 
-NO_ROWS = Rows(plain(np.zeros(0, np.uint8)), 0)
+@cache
+def no_rows(dtype: npt.DTypeLike) -> Rows:
+    """Rows of a section that is not there."""
+    return Rows(plain(np.zeros(0, dtype)), 0)
 
 
-class Words(NamedTuple):
+class Bits(NamedTuple):
     """Words of a section as unsigned integers of 2, 4 or 8 bytes; two of the three memories are empty.
 
     ``kind`` is i, u or f as a number (the words' own type), and ``swap`` tells that the bytes are in the other order.
@@ -67,13 +70,20 @@ def widened(words: Array) -> Array:
     return words
 
 
-def words_of(words: Array) -> Words:
+def flags_of(bad: Array | None) -> Rows:
+    """Flat memory of a 2-D section of flags as bytes; empty when there is none."""
+    if bad is None:
+        return no_rows(np.uint8)
+    memory, stride = rows_of(bad)
+    return Rows(memory.view(np.uint8), stride)
+
+
+def bits_of(words: Array) -> Bits:
     """Raw bits of a 2-D section of words of 2, 4 or 8 bytes, in the order of bytes in which they lie."""
     size = words.itemsize
     raw = rows_of(words.view(f"u{size}"))
-    none = NO_ROWS.memory
-    short, wide, long = (raw.memory if size == width else plain(none.view(f"u{width}")) for width in (2, 4, 8))
-    return Words(short, wide, long, raw.stride, ord(words.dtype.kind), not words.dtype.isnative)
+    short, wide, long = (raw.memory if size == width else no_rows(f"u{width}").memory for width in (2, 4, 8))
+    return Bits(short, wide, long, raw.stride, ord(words.dtype.kind), not words.dtype.isnative)
 
 
 @compiled()

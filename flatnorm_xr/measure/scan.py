@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from flatnorm_xr.compiled import compiled
-from flatnorm_xr.measure.layout import NO_ROWS, plain, rows_of, turn_words, words_of
-from flatnorm_xr.measure.parts import Part
+from flatnorm_xr.measure.layout import Bits, Rows, bits_of, flags_of, no_rows, plain, rows_of, turn_words
+from flatnorm_xr.measure.parts import Array, Booleans, Part, blank_word
 
 __all__ = ["Edges", "Scanned", "gather_between", "gather_outside", "scan", "sum_within"]
-
-Array = npt.NDArray[Any]
 
 # Pixels that are corrected, counted and summed together; they stay in the first cache.
 BLOCK = 2048
@@ -40,7 +37,7 @@ class Edges(NamedTuple):
     core: tuple[float, float]
     centre: float
     brackets: Array
-    gathers: npt.NDArray[np.bool_]
+    gathers: Booleans
 
 
 class Scanned(NamedTuple):
@@ -65,6 +62,39 @@ class Scanned(NamedTuple):
     below: Array
 
 
+class _Wanted(NamedTuple):
+    """Edges of all sets: low and high of the core and the centre, (sets, 3); brackets and gathers as in `Edges`."""
+
+    cores: Array
+    brackets: Array
+    gathers: Array
+
+
+class _Found(NamedTuple):
+    """Where a scan puts what it finds, as in `Scanned`; ``number``, (1,), is how many pixels are gathered by now."""
+
+    kept: Array
+    number: Array
+    sums: Array
+    below: Array
+
+
+class _Correction(NamedTuple):
+    """What makes words values: the numbers and arrays of `Part`, an offset for each row, NaN for no blank word.
+
+    The bias is in float32 or in float64, the other of the two is empty.
+    """
+
+    zero: float
+    scale: float
+    blank: float
+    gain: float
+    offset: Array
+    bias4: Array
+    bias8: Array
+    bias_stride: int
+
+
 def scan(part: Part, sets: list[Edges], kept: Array) -> Scanned:
     """Read a part once for several sets of edges.
 
@@ -73,145 +103,99 @@ def scan(part: Part, sets: list[Edges], kept: Array) -> Scanned:
     """
     # Integers of 8 bytes become float64 one way or the other.
     is_long = part.words.dtype.kind in "iu" and part.words.dtype.itemsize == 8
-    raw = words_of(part.words.astype(np.float64) if is_long else part.words)
-    rows, columns = part.words.shape
-    bad = NO_ROWS if part.bad is None else rows_of(part.bad)
-    sums = np.zeros((len(sets), 3))
-    below = np.zeros((len(sets), *sets[0].brackets.shape), np.int64)
-    place = raw.stride, rows, columns, raw.swap, bad.memory.view(np.uint8), bad.stride
-    wanted = (
+    bits = bits_of(part.words.astype(np.float64) if is_long else part.words)
+    wanted = _Wanted(
         np.array([[*edges.core, edges.centre] for edges in sets], kept.dtype),
         np.array([edges.brackets for edges in sets], kept.dtype),
         np.array([edges.gathers for edges in sets], np.uint8),
     )
-    found = kept, sums, below
-    arguments: list[Any]
-    if kept.dtype == np.float32:
-        arguments = [raw.wide, *place, float(part.limit), *wanted, *found]
-        number, good, saturated = _scan_floats(*arguments)
-    else:
-        offset = np.zeros(1) if part.offset is None else part.offset
-        blank = math.nan if part.blank is None or part.words.dtype.kind == "f" else float(part.blank)
-        steps = np.array([part.zero, part.scale, blank, part.limit, part.gain], np.float64)
-        offsets = plain(np.broadcast_to(offset, rows), np.float64)
-        arguments = [*raw[:3], raw.kind, *place, offsets, *_bias_of(part.bias), steps, *wanted, *found]
-        number, good, saturated = _scan_words(*arguments)
-    return Scanned(good, saturated, kept[:number], sums, below)
+    sums, below = np.zeros((len(sets), 3)), np.zeros(wanted.brackets.shape, np.int64)
+    found = _Found(kept, np.zeros(1, np.int64), sums, below)
+    correction = None if kept.dtype == np.float32 else _correction(part)
+    good, saturated = _scan(part.words.shape, bits, flags_of(part.bad), float(part.limit), correction, wanted, found)
+    return Scanned(good, saturated, kept[: found.number[0]], sums, below)
 
 
-def _bias_of(bias: Array | None) -> tuple[Array, Array, int]:
-    """Memory of a bias in float32 or in float64, the other empty, and its stride."""
-    four, eight = plain(NO_ROWS.memory.view(np.float32)), plain(NO_ROWS.memory.view(np.float64))
-    if bias is None:
-        return four, eight, 0
-    if bias.dtype == np.float32:
-        memory, stride = rows_of(bias)
-        return memory, eight, stride
-    memory, stride = rows_of(bias.astype(np.float64, copy=False))
-    return four, memory, stride
+def _correction(part: Part) -> _Correction:
+    blank = blank_word(part)
+    offset = np.zeros(1) if part.offset is None else part.offset
+    bias4, bias8 = no_rows(np.float32), no_rows(np.float64)
+    if part.bias is not None and part.bias.dtype == np.float32:
+        bias4 = rows_of(part.bias)
+    elif part.bias is not None:
+        bias8 = rows_of(part.bias.astype(np.float64, copy=False))
+    return _Correction(
+        float(part.zero),
+        float(part.scale),
+        math.nan if blank is None else float(blank),
+        float(part.gain),
+        plain(np.broadcast_to(offset, len(part.words)), np.float64),
+        bias4.memory,
+        bias8.memory,
+        bias4.stride + bias8.stride,
+    )
 
 
 @compiled()
-def _scan_floats(
-    words: Array,
-    stride: int,
-    rows: int,
-    columns: int,
-    swap: bool,
-    bad: Array,
-    bad_stride: int,
+def _scan(
+    shape: tuple[int, int],
+    bits: Bits,
+    bad: Rows,
     limit: float,
-    cores: Array,
-    brackets: Array,
-    gathers: Array,
-    kept: Array,
-    sums: Array,
-    below: Array,
-) -> tuple[int, int, int]:
-    """Scan float32 that stay as they are; see `Scanned`. Tell how many pixels are gathered, good and saturated."""
-    values, flags = np.empty(BLOCK, np.float32), np.empty(BLOCK, np.uint8)
-    number, good, saturated, filled = np.zeros(1, np.int64), 0, 0, 0
-    for row in range(rows):
-        start = 0
-        while start < columns:
+    correction: _Correction | None,
+    wanted: _Wanted,
+    found: _Found,
+) -> tuple[int, int]:
+    """Scan words that are corrected, or float32 that stay as they are; tell how many are good and saturated."""
+    # Numba compiles only the branches of what is given. To hand tuples on, or to take from them in a loop, costs time.
+    rows, columns = shape
+    short, wide, long, stride, kind, swap = bits
+    bad_bytes, bad_stride = bad
+    cores, brackets, gathers = wanted
+    kept, number, sums, below = found
+    values, flags = np.empty(BLOCK, kept.dtype), np.empty(BLOCK, np.uint8)
+    gain = 1.0
+    if correction is not None:
+        zero, scale, blank, gain, offset, bias4, bias8, bias_stride = correction
+        turned2, turned4 = np.empty(BLOCK, np.uint16), np.empty(BLOCK, np.uint32)
+    good, saturated, row, column = 0, 0, 0, 0
+    for first in range(0, rows * columns, BLOCK):
+        block = values[: min(BLOCK, rows * columns - first)]
+        filled = 0
+        while filled < block.size:
             # A block takes as many short rows as it can hold.
-            size = min(BLOCK - filled, columns - start)
-            piece = values[filled : filled + size]
-            turn_words(words[row * stride + start : row * stride + start + size], swap, piece.view(np.uint32))
-            saturated += _cut(piece, limit)
-            if bad.size:
-                _leave_out(piece, bad[row * bad_stride + start : row * bad_stride + start + size])
-            start += size
+            size = min(block.size - filled, columns - column)
+            piece = block[filled : filled + size]
             filled += size
-            if filled == BLOCK or (row == rows - 1 and start == columns):
-                block = values[:filled]
-                filled = 0
-                good += _finish(block, 1.0)
-                _accumulate(block, cores, brackets, gathers, flags, kept, number, sums, below)
-    return int(number[0]), good, saturated
-
-
-@compiled()
-def _scan_words(
-    short: Array,
-    wide: Array,
-    long: Array,
-    kind: int,
-    stride: int,
-    rows: int,
-    columns: int,
-    swap: bool,
-    bad: Array,
-    bad_stride: int,
-    offset: Array,
-    bias4: Array,
-    bias8: Array,
-    bias_stride: int,
-    steps: Array,
-    cores: Array,
-    brackets: Array,
-    gathers: Array,
-    kept: Array,
-    sums: Array,
-    below: Array,
-) -> tuple[int, int, int]:
-    """Scan words of any kind, corrected in float64, as `_scan_floats` does."""
-    bits2, bits4 = np.empty(BLOCK, np.uint16), np.empty(BLOCK, np.uint32)
-    values, flags = np.empty(BLOCK, np.float64), np.empty(BLOCK, np.uint8)
-    number, good, saturated, filled = np.zeros(1, np.int64), 0, 0, 0
-    for row in range(rows):
-        start = 0
-        while start < columns:
-            size = min(BLOCK - filled, columns - start)
-            piece = values[filled : filled + size]
-            first = row * stride + start
-            if short.size:
-                turn_words(short[first : first + size], swap, bits2)
-                _read_short(bits2[:size], kind, piece)
-            elif wide.size:
-                turn_words(wide[first : first + size], swap, bits4)
-                _read_wide(bits4[:size], kind, piece)
+            start = row * stride + column
+            if correction is None:
+                turn_words(wide[start : start + size], swap, piece.view(np.uint32))
             else:
-                turn_words(long[first : first + size], swap, piece.view(np.uint64))
-            _scale_words(piece, steps)
-            saturated += _cut(piece, steps[3])
-            if bad.size:
-                _leave_out(piece, bad[row * bad_stride + start : row * bad_stride + start + size])
-            if offset[row] != 0:
-                _subtract_offset(piece, offset[row])
-            first = row * bias_stride + start
-            if bias4.size:
-                _subtract(piece, bias4[first : first + size])
-            elif bias8.size:
-                _subtract(piece, bias8[first : first + size])
-            start += size
-            filled += size
-            if filled == BLOCK or (row == rows - 1 and start == columns):
-                block = values[:filled]
-                filled = 0
-                good += _finish(block, steps[4])
-                _accumulate(block, cores, brackets, gathers, flags, kept, number, sums, below)
-    return int(number[0]), good, saturated
+                if short.size:
+                    _read_short(short[start : start + size], swap, kind, turned2, piece)
+                elif wide.size:
+                    _read_wide(wide[start : start + size], swap, kind, turned4, piece)
+                else:
+                    turn_words(long[start : start + size], swap, piece.view(np.uint64))
+                _scale_words(piece, zero, scale, blank)
+            saturated += _cut(piece, limit)
+            if bad_bytes.size:
+                start = row * bad_stride + column
+                _leave_out(piece, bad_bytes[start : start + size])
+            if correction is not None:
+                if offset[row] != 0:
+                    _subtract_offset(piece, offset[row])
+                start = row * bias_stride + column
+                if bias4.size:
+                    _subtract(piece, bias4[start : start + size])
+                elif bias8.size:
+                    _subtract(piece, bias8[start : start + size])
+            column += size
+            if column == columns:
+                row, column = row + 1, 0
+        good += _finish(block, gain)
+        _accumulate(block, cores, brackets, gathers, flags, kept, number, sums, below)
+    return good, saturated
 
 
 @compiled()
@@ -226,7 +210,7 @@ def _accumulate(
     sums: Array,
     below: Array,
 ) -> None:
-    """Count, sum and gather a block's pixels for every set; ``number``, (1,), is how many are gathered by now."""
+    """Count, sum and gather a block's pixels for every set; ``flags`` is room for one each."""
     flags[:] = 0
     is_summed_only = brackets.shape[1] == 0
     for k in range(len(cores)):
@@ -245,35 +229,36 @@ def _accumulate(
 
 
 @compiled()
-def _read_short(bits: Array, kind: int, values: Array) -> None:
+def _read_short(words: Array, swap: bool, kind: int, turned: Array, values: Array) -> None:
+    turn_words(words, swap, turned)
     if kind == SIGNED:
-        signed = bits.view(np.int16)
-        for i in range(bits.size):
+        signed = turned.view(np.int16)
+        for i in range(values.size):
             values[i] = signed[i]
     else:
-        for i in range(bits.size):
-            values[i] = bits[i]
+        for i in range(values.size):
+            values[i] = turned[i]
 
 
 @compiled()
-def _read_wide(bits: Array, kind: int, values: Array) -> None:
+def _read_wide(words: Array, swap: bool, kind: int, turned: Array, values: Array) -> None:
+    turn_words(words, swap, turned)
     if kind == FLOAT:
-        floats = bits.view(np.float32)
-        for i in range(bits.size):
+        floats = turned.view(np.float32)
+        for i in range(values.size):
             values[i] = floats[i]
     elif kind == SIGNED:
-        signed = bits.view(np.int32)
-        for i in range(bits.size):
+        signed = turned.view(np.int32)
+        for i in range(values.size):
             values[i] = signed[i]
     else:
-        for i in range(bits.size):
-            values[i] = bits[i]
+        for i in range(values.size):
+            values[i] = turned[i]
 
 
 @compiled()
-def _scale_words(values: Array, steps: Array) -> None:
+def _scale_words(values: Array, zero: float, scale: float, blank: float) -> None:
     """Turn words into raw values, and blank ones into NaN."""
-    zero, scale, blank = steps[0], steps[1], steps[2]
     if blank == blank:
         for i in range(values.size):
             values[i] = np.nan if values[i] == blank else values[i]

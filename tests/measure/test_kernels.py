@@ -18,39 +18,10 @@ from flatnorm_xr.compiled import compiled
 from flatnorm_xr.measure import brackets, scan
 from flatnorm_xr.measure.brackets import FEW_PIXELS
 from flatnorm_xr.measure.clipping import IQR_TO_SIGMA
-from flatnorm_xr.measure.kernels import Statistics, clipped_statistics
+from flatnorm_xr.measure.kernels import clipped_statistics
 
-DTYPES = ["u1", "i1", "<u2", ">u2", "<i2", ">i2", "<i4", ">i4", "u4", "i8", "u8", "f2", "<f4", ">f4", "<f8", ">f8"]
-INTEGERS = [dtype for dtype in DTYPES if "f" not in dtype]
 STATISTICS = ["meanclip", "sigmaclip", "median", "mean"]
 UNCHANGED = settings(deadline=None, max_examples=60)
-
-
-def reference(pixels, bad=None, *, statistic="meanclip", clip=3.0, iterations=3):
-    """The definition, word for word, and how near any pixel came to a bound, as a fraction of the largest pixel."""
-    bad = np.zeros(np.shape(pixels), bool) if bad is None else bad
-    good = np.asarray(pixels, "f8")[~bad & np.isfinite(pixels)]
-    kept, margin = good, math.inf
-    if statistic in ("meanclip", "sigmaclip") and good.size:
-        center, sigma = good.mean(), good.std(ddof=1) if good.size > 1 else 0.0
-        if statistic == "meanclip":
-            center = np.median(good)
-            iqr = np.subtract(*np.percentile(good, [75, 25]))
-            sigma = 0.741301109252802 * iqr if iqr > 0 else sigma
-        for _ in range(iterations):
-            pool = good if statistic == "meanclip" else kept
-            away = np.abs(pool - center)
-            kept = pool[away <= clip * sigma]
-            if sigma > 0:
-                margin = min(margin, np.abs(away - clip * sigma).min() / np.abs(good).max())
-            if kept.size == 0 or np.ptp(kept) == 0:
-                break
-            center, sigma = kept.mean(), kept.std(ddof=1)
-    if kept.size == 0:
-        return Statistics(math.nan, math.nan, 0), margin
-    level = np.median(good) if statistic == "median" else math.fsum(kept) / kept.size
-    sigma = kept.std(ddof=1) if kept.size > 1 else math.nan
-    return Statistics(level, sigma, kept.size), margin
 
 
 def assert_same(measured, expected, rtol=1e-12):
@@ -65,7 +36,7 @@ def flat(rng, dtype, size, level=90, sigma=6):
     pixels = rng.normal(level, sigma, size)
     pixels[rng.random(size) < 0.02] = 127
     pixels[rng.random(size) < 0.01] = 3
-    return (np.rint(pixels) if dtype in INTEGERS else pixels).astype(dtype)
+    return (np.rint(pixels) if np.dtype(dtype).kind in "iu" else pixels).astype(dtype)
 
 
 # Both ways to quartiles: all pixels sorted, and brackets from a sample.
@@ -73,16 +44,14 @@ SIZES = [1, 2, 3, 4, 5, 10, 1001, FEW_PIXELS, FEW_PIXELS + 1, 200_003]
 
 
 @pytest.mark.parametrize("statistic", STATISTICS)
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_agrees_with_the_definition_for_every_data_type(dtype, statistic):
+def test_agrees_with_the_definition_for_every_data_type(reference, dtype, statistic):
     rng = np.random.default_rng(1)
     for size in SIZES:
         pixels = flat(rng, dtype, size)
         assert_same(clipped_statistics(pixels, statistic=statistic), reference(pixels, statistic=statistic)[0])
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_agrees_with_the_definition_when_pixels_are_masked(dtype):
+def test_agrees_with_the_definition_when_pixels_are_masked(reference, dtype):
     rng = np.random.default_rng(2)
     for size in SIZES:
         pixels, bad = flat(rng, dtype, size), rng.random(size) < 0.3
@@ -90,7 +59,7 @@ def test_agrees_with_the_definition_when_pixels_are_masked(dtype):
 
 
 @pytest.mark.parametrize("dtype", ["f2", "f4", ">f4", "f8"])
-def test_nan_and_infinities_are_left_out(dtype):
+def test_nan_and_infinities_are_left_out(reference, dtype):
     pixels = flat(np.random.default_rng(3), dtype, 50_000)
     dirty = pixels.copy()
     dirty[::7], dirty[1::70], dirty[2::70] = np.nan, np.inf, -np.inf
@@ -105,18 +74,18 @@ def test_nan_and_infinities_are_left_out(dtype):
 
 @pytest.mark.parametrize("sigma", [0.3, 1, 4, 20, 80])
 @pytest.mark.parametrize("dtype", ["f4", "f8", "i4", "u2"])
-def test_quantised_pixels_have_exact_quartiles(dtype, sigma):
+def test_quantised_pixels_have_exact_quartiles(reference, dtype, sigma):
     pixels = np.rint(np.random.default_rng(4).normal(700, sigma, 300_000)).astype(dtype)
     assert_same(clipped_statistics(pixels), reference(pixels)[0])
 
 
-def test_pixels_in_rows_of_equal_level_have_exact_quartiles():
+def test_pixels_in_rows_of_equal_level_have_exact_quartiles(reference):
     for pixels in (np.repeat(np.arange(512.0), 512), np.tile(np.arange(512.0), 512)):
         assert_same(clipped_statistics(pixels.reshape(512, 512)), reference(pixels)[0])
 
 
 @pytest.mark.parametrize("name", ["BRACKET", "MARGIN"])
-def test_what_the_sample_foretells_wrongly_is_found_all_the_same(name, monkeypatch):
+def test_what_the_sample_foretells_wrongly_is_found_all_the_same(reference, name, monkeypatch):
     pixels = np.random.default_rng(5).normal(1000, 30, 100_000)
     expected = {statistic: reference(pixels, statistic=statistic)[0] for statistic in STATISTICS}
     listed = []
@@ -128,7 +97,6 @@ def test_what_the_sample_foretells_wrongly_is_found_all_the_same(name, monkeypat
     assert listed
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("size", [2, 9, 100_000])
 def test_constant_image_has_its_level_and_no_scatter(dtype, size):
     for statistic in STATISTICS:
@@ -140,7 +108,6 @@ def test_constant_image_off_the_grid_of_float64_loses_no_pixel():
 
 
 @pytest.mark.parametrize("statistic", STATISTICS)
-@pytest.mark.parametrize("dtype", DTYPES)
 def test_one_pixel_has_a_level_but_no_sigma(dtype, statistic):
     level, sigma, counts = clipped_statistics(np.array([[42]], dtype), statistic=statistic)
     assert (level, counts) == (42.0, 1)
@@ -156,7 +123,6 @@ def test_without_a_good_pixel_level_and_sigma_are_nan(dtype, statistic, size):
     assert clipped_statistics(np.full(size, np.nan), statistic=statistic).counts == 0
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
 def test_bounds_are_inclusive(dtype):
     # Median 8 and IQR 8; this clip times the sigma of that IQR is 8 to the last bit, so 0 and 16 are on the bounds.
     pixels = np.array([0, 4, 8, 12, 16], dtype)
@@ -184,7 +150,7 @@ def test_first_pass_is_about_the_median_and_is_counted():
     assert_allclose(once.level, 64 / 6)
 
 
-def test_every_pass_starts_again_from_all_good_pixels():
+def test_every_pass_starts_again_from_all_good_pixels(reference):
     # About the median, 9.5, the first pass drops the 2; about the mean of the others the second takes it back.
     pixels = np.array([2, 3, 8, 9, 10, 10, 16, 16], "u2")
     counts = [clipped_statistics(pixels, clip=2.0, iterations=n).counts for n in (1, 2)]
@@ -192,7 +158,7 @@ def test_every_pass_starts_again_from_all_good_pixels():
     assert counts == [reference(pixels, clip=2.0, iterations=n)[0].counts for n in (1, 2)]
 
 
-def test_each_pass_may_drop_more():
+def test_each_pass_may_drop_more(reference):
     pixels = np.random.default_rng(6).standard_cauchy(20_000)
     counts = [clipped_statistics(pixels, iterations=n).counts for n in range(1, 6)]
     assert counts == [reference(pixels, iterations=n)[0].counts for n in range(1, 6)]
@@ -272,7 +238,6 @@ def test_any_layout_gives_the_same(dtype):
     assert clipped_statistics(frame[section].tolist(), bad[section].tolist()) == pytest.approx(expected, rel=1e-13)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
 def test_inputs_are_neither_changed_nor_need_be_writeable(dtype):
     pixels = flat(np.random.default_rng(12), dtype, 400).reshape(20, 20)
     bad = np.random.default_rng(13).random(pixels.shape) < 0.1
@@ -295,12 +260,12 @@ def test_a_memory_map_is_read_as_it_is(tmp_path):
 def test_every_kernel_is_compiled_once_for_a_data_type():
     pixels = flat(np.random.default_rng(15), "f4", 40_000)
     clipped_statistics(pixels)
-    before = len(scan._scan_floats.signatures)
+    before = len(scan._scan.signatures)
     frozen = pixels.copy()
     frozen.flags.writeable = False
     for same in (frozen, pixels.astype(">f4"), pixels[::-2], pixels.reshape(200, 200).T, pixels[:0]):
         clipped_statistics(same)
-    assert len(scan._scan_floats.signatures) == before
+    assert len(scan._scan.signatures) == before
 
 
 def test_kernels_compile_where_no_cache_can_be_written():
@@ -332,7 +297,7 @@ statistics = st.sampled_from(STATISTICS)
     iterations=st.integers(1, 5),
     seed=st.integers(0, 99),
 )
-def test_follows_the_definition_for_any_pixels(pixels, statistic, clip, iterations, seed):
+def test_follows_the_definition_for_any_pixels(reference, pixels, statistic, clip, iterations, seed):
     bad = np.random.default_rng(seed).random(pixels.shape) < 0.2
     expected, margin = reference(pixels, bad, statistic=statistic, clip=clip, iterations=iterations)
     assume(margin > 1e-9)
@@ -344,7 +309,7 @@ def test_follows_the_definition_for_any_pixels(pixels, statistic, clip, iteratio
 
 @UNCHANGED
 @given(pixels=anything, statistic=statistics, seed=st.integers(0, 99))
-def test_order_of_pixels_does_not_matter(pixels, statistic, seed):
+def test_order_of_pixels_does_not_matter(reference, pixels, statistic, seed):
     assume(reference(pixels)[1] > 1e-9)
     shuffled = np.random.default_rng(seed).permutation(pixels)
     size = float(np.abs(pixels.astype("f8")).max())
@@ -354,7 +319,7 @@ def test_order_of_pixels_does_not_matter(pixels, statistic, seed):
 
 @UNCHANGED
 @given(pixels=short, statistic=statistics, shift=st.integers(-(10**5), 10**5), power=st.integers(-20, 20))
-def test_shift_and_scale_of_pixels_shift_and_scale_the_level(pixels, statistic, shift, power):
+def test_shift_and_scale_of_pixels_shift_and_scale_the_level(reference, pixels, statistic, shift, power):
     # Powers of two and small integers: no rounding, so that even pixels on a bound stay where they are.
     level, sigma, counts = clipped_statistics(pixels.astype("f8"), statistic=statistic)
     assume(reference(pixels)[1] > 1e-9)
@@ -378,7 +343,7 @@ def test_a_masked_pixel_might_as_well_not_be_there(pixels, statistic, seed):
 
 @UNCHANGED
 @given(pixels=short, statistic=statistics, dtype=st.sampled_from(["i4", "i8", "f4", "f8"]))
-def test_data_type_does_not_matter(pixels, statistic, dtype):
+def test_data_type_does_not_matter(reference, pixels, statistic, dtype):
     assume(reference(pixels)[1] > 1e-9)
     measured = clipped_statistics(pixels, statistic=statistic)
     assert_allclose(clipped_statistics(pixels.astype(dtype), statistic=statistic), measured, rtol=1e-9, atol=1e-9)

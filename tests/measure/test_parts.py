@@ -16,8 +16,6 @@ from flatnorm_xr.measure import brackets, histograms, kernels, scan
 from flatnorm_xr.measure.clipping import STATISTICS
 from flatnorm_xr.measure.kernels import Part, clipped_statistics, corrected_pixels, measure_parts
 
-DTYPES = ["u1", "i1", "<u2", ">u2", "<i2", ">i2", "<i4", ">i4", "u4", "i8", "u8", "f2", "<f4", ">f4", "<f8", ">f8"]
-
 
 def values_of(part):
     """Good corrected values of one part, and the number of its saturated pixels, as `Part` defines them."""
@@ -32,34 +30,6 @@ def values_of(part):
     if part.bad is not None:
         good &= ~part.bad
     return value[good], int(saturated.sum())
-
-
-def reference(good, statistic, clip, iterations):
-    """Level, sigma and counts by the definition, and how near a pixel came to a bound, in units of the half-width."""
-    if good.size == 0:
-        return (math.nan, math.nan, 0), math.inf
-    # About one pixel, as plain sums of squares lose digits.
-    shift = good[0]
-    good = good - shift
-    kept, margin = good, math.inf
-    if statistic in ("meanclip", "sigmaclip"):
-        center, sigma = good.mean(), good.std(ddof=1) if good.size > 1 else 0.0
-        if statistic == "meanclip":
-            first, center, third = np.percentile(good, [25, 50, 75])
-            sigma = 0.741301109252802 * (third - first) if third > first else sigma
-        for _ in range(iterations):
-            pool = good if statistic == "meanclip" else kept
-            away = np.abs(pool - center)
-            kept = pool[away <= clip * sigma]
-            if sigma > 0:
-                margin = min(margin, np.abs(away / (clip * sigma) - 1).min())
-            if kept.size == 0 or np.ptp(kept) == 0:
-                break
-            center, sigma = kept.mean(), kept.std(ddof=1)
-    if kept.size == 0:
-        return (math.nan, math.nan, 0), margin
-    level = np.median(good) if statistic == "median" else math.fsum(kept) / kept.size
-    return (level + shift, kept.std(ddof=1) if kept.size > 1 else math.nan, kept.size), margin
 
 
 def random_image(rng, dtype, shape):
@@ -132,33 +102,39 @@ def random_part(rng, dtype, shape, *, plain=False):
     )
 
 
-def assert_measured(measured, good, options):
-    expected, margin = reference(good, *options)
+def random_options(rng):
+    return {
+        "statistic": rng.choice(STATISTICS),
+        "clip": rng.choice([1.5, 3.0, 5.0]),
+        "iterations": int(rng.integers(1, 5)),
+    }
+
+
+def assert_measured(measured, good, expected, margin):
     if margin < 1e-11:
         return False
-    assert measured.counts == expected[2]
-    assert_allclose(measured.level, expected[0], rtol=1e-12, atol=1e-12 * np.abs(good).max(initial=0))
-    assert_allclose(measured.sigma, expected[1], rtol=1e-12, atol=1e-14 * np.abs(good).max(initial=0))
+    assert measured.counts == expected.counts
+    assert_allclose(measured.level, expected.level, rtol=1e-12, atol=1e-12 * np.abs(good).max(initial=0))
+    assert_allclose(measured.sigma, expected.sigma, rtol=1e-12, atol=1e-14 * np.abs(good).max(initial=0))
     return True
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_images_of_every_data_type_measure_as_numpy_says(dtype):
+def test_images_of_every_data_type_measure_as_numpy_says(reference, dtype):
     checked = 0
     for seed in range(32):
         rng = np.random.default_rng([1, seed])
         shape = (rng.integers(1, 40), rng.integers(1, 40)) if seed % 4 else (211, 307)
         image = random_section(rng, dtype, shape)
         bad = None if rng.random() < 0.5 else rng.random(shape) < rng.choice([0.1, 0.9])
-        options = rng.choice(STATISTICS), rng.choice([1.5, 3.0, 5.0]), int(rng.integers(1, 5))
-        measured = clipped_statistics(image, bad, statistic=options[0], clip=options[1], iterations=options[2])
-        checked += assert_measured(measured, values_of(Part(image, bad=bad))[0], options)
+        options = random_options(rng)
+        measured = clipped_statistics(image, bad, **options)
+        good = values_of(Part(image, bad=bad))[0]
+        checked += assert_measured(measured, good, *reference(good, **options))
     assert checked > 20
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
-def test_parts_of_every_data_type_measure_as_numpy_says(dtype):
+def test_parts_of_every_data_type_measure_as_numpy_says(reference, dtype):
     checked = 0
     for seed in range(32):
         rng = np.random.default_rng([2, seed])
@@ -166,17 +142,17 @@ def test_parts_of_every_data_type_measure_as_numpy_says(dtype):
         plain = seed % 8 == 0
         shapes = [(rng.integers(150, 220), 230) if large else rng.integers(1, 40, 2) for _ in range(rng.integers(1, 5))]
         parts = [random_part(rng, dtype, tuple(shape), plain=plain) for shape in shapes]
-        options = rng.choice(STATISTICS), rng.choice([1.5, 3.0, 5.0]), int(rng.integers(1, 5))
-        measured = measure_parts(parts, statistic=options[0], clip=options[1], iterations=options[2])
+        options = random_options(rng)
+        measured = measure_parts(parts, **options)
         found = [values_of(part) for part in parts]
         assert measured.saturated == tuple(saturated for _, saturated in found)
         for one, (good, _) in zip(measured.parts, found, strict=True):
-            checked += assert_measured(one, good, options)
-        checked += assert_measured(measured.whole, np.concatenate([good for good, _ in found]), options)
+            checked += assert_measured(one, good, *reference(good, **options))
+        good = np.concatenate([good for good, _ in found])
+        checked += assert_measured(measured.whole, good, *reference(good, **options))
     assert checked > 60
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
 def test_corrected_pixels_are_those_that_are_measured(dtype):
     for seed in range(20):
         rng = np.random.default_rng([3, seed])
@@ -204,10 +180,10 @@ def test_what_a_sample_foretells_wrongly_of_parts_is_found_all_the_same(name, st
     assert_allclose([*found.parts, found.whole], [*foretold.parts, foretold.whole], rtol=1e-12)
 
 
-def test_quartiles_at_the_very_edges_of_their_brackets_are_exact(monkeypatch):
+def test_quartiles_at_the_very_edges_of_their_brackets_are_exact(reference, monkeypatch):
     # Sorted pixel k is k: quartiles lie between 9999 and 10000, 19999 and 20000, 29999 and 30000.
     pixels = np.random.default_rng(9).permutation(40_000).astype("f4")
-    expected = reference(pixels.astype("f8"), "meanclip", 1.0, 1)[0]
+    expected = reference(pixels, clip=1.0, iterations=1)[0]
     for low, high in itertools.product((-2, -1, 0, 1), repeat=2):
         edges = np.array([[10_000 * k + low - 1, 10_000 * k + high] for k in (1, 2, 3)], "f4")
         fixed = scan.Edges((-math.inf, math.inf), 0.0, edges, edges[:, 0] < edges[:, 1])
@@ -241,6 +217,14 @@ def test_no_parts_and_parts_without_pixels_measure_nothing():
         assert measure_parts([other, full]).whole.counts == 12
 
 
+class RefusedError(Exception):
+    """What `refuse` says."""
+
+
+def refuse(*_, **__):
+    raise RefusedError
+
+
 def test_levels_on_a_grid_of_halves_are_counted_and_never_read_singly(monkeypatch):
     rng = np.random.default_rng(5)
     words = rng.integers(0, 200, (300, 200)).astype(">i2")
@@ -250,11 +234,44 @@ def test_levels_on_a_grid_of_halves_are_counted_and_never_read_singly(monkeypatc
         Part(words.astype(">i4"), offset=offset, bad=words > 150),
         Part(words, scale=0.3, offset=np.array([0.123])),
     ]
-    monkeypatch.setattr(kernels, "measure_floats", None)
+    monkeypatch.setattr(kernels, "measure_floats", refuse)
     assert measure_parts(on_grid).whole.counts > 0
     for off_grid in ({"offset": offset + rng.random(300)}, {"bias": np.zeros(words.shape)}):
-        with pytest.raises(TypeError):
+        with pytest.raises(RefusedError):
             measure_parts([Part(words, **off_grid)])
+
+
+def test_a_part_without_a_histogram_leaves_the_others_theirs(reference, monkeypatch):
+    rng = np.random.default_rng(11)
+    words = rng.integers(0, 200, (300, 200))
+    one_far_off = words.astype("i4")
+    one_far_off[150, 77] = 2**31 - 1
+    parts = [Part(words.astype("u2")), Part(words.astype("u2"), bias=rng.random(words.shape)), Part(one_far_off)]
+    read = []
+    measure_floats = kernels.measure_floats
+    monkeypatch.setattr(
+        kernels, "measure_floats", lambda few, *a, **k: read.append(few) or measure_floats(few, *a, **k)
+    )
+    found = measure_parts(parts, whole=False).parts
+    assert [[id(part) for part in few] for few in read] == [[id(part) for part in parts[1:]]]
+    for part, one in zip(parts, found, strict=True):
+        assert_allclose(one, reference(values_of(part)[0])[0], rtol=1e-12)
+
+
+def test_no_part_is_counted_when_the_whole_is_read_as_floats(monkeypatch):
+    words = np.random.default_rng(12).integers(0, 200, (300, 200)).astype("u2")
+    monkeypatch.setattr(kernels, "count", refuse)
+    assert measure_parts([Part(words), Part(words, bias=np.full(words.shape, 0.3))]).whole.counts > 0
+
+
+def test_a_count_ends_where_words_leave_their_window(reference):
+    words = np.random.default_rng(13).integers(0, 200, (300, 200)).astype("i4")
+    words[1, 1] = 2**31 - 1
+    expected = reference(words)[0]
+    plan = histograms.planned(Part(words))
+    assert plan is not None
+    assert histograms.count(plan) is None
+    assert_allclose(clipped_statistics(words), expected, rtol=1e-12)
 
 
 def test_a_sigma_clip_is_astropys_but_for_the_denominator():
@@ -310,12 +327,11 @@ def test_parts_are_not_changed():
     assert (measure_parts([part]), corrected_pixels(part)[0].sum()) == expected
 
 
-def test_kernels_are_compiled_for_few_kinds_of_arguments():
+def test_kernels_are_compiled_for_few_kinds_of_arguments(dtypes):
     rng = np.random.default_rng(8)
-    for dtype in DTYPES:
+    for dtype in dtypes:
         measure_parts([random_part(rng, dtype, (199, 201)) for _ in range(3)])
-    assert len(scan._scan_floats.signatures) <= 1
-    assert len(scan._scan_words.signatures) == 1
+    assert len(scan._scan.signatures) <= 2
     assert len(scan._accumulate.signatures) <= 2
     assert len(histograms._count_every_word.signatures) == 1
     assert len(histograms._count_good_words.signatures) <= 2
