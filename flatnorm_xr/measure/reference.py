@@ -192,16 +192,19 @@ def pixel_sizes(shape: Sequence[int]) -> str:
 
 
 def _hdus_of(headers: FileHeaders, detector: Detector, profile: Profile, what: str) -> Sequence[HduHeader]:
-    """HDUs of a reference file that belong to a detector: by the profile's id, by EXTNAME, or the only image."""
+    """HDUs of a reference file that belong to a detector: by the profile's id, by EXTNAME, or the only image.
+
+    The only image must not say that it is of another; where an id may be just the number of the HDU, it says nothing.
+    """
     images = headers.images
+    labels = detector_ids(images, profile=profile, path=headers.path)
     by_id = [
-        hdu
-        for hdu, label in zip(images, detector_ids(images, profile=profile, path=headers.path), strict=True)
-        if label is not None and str(label) == str(detector.id)
+        hdu for hdu, label in zip(images, labels, strict=True) if label is not None and str(label) == str(detector.id)
     ]
     names = {str(detector.id).lower(), detector.name.lower()} - {""}
     by_name = [hdu for hdu in images if str(hdu.get("EXTNAME")).lower() in names]
-    found = by_id or by_name or (images if len(images) == 1 else ())
+    alone = len(images) == 1 and (labels[0] is None or profile.layout == "plain-images")
+    found = by_id or by_name or (images if alone else ())
     if not found:
         msg = f"measure: {what} {headers.path}: no image of detector {detector.id}; name the HDU so in EXTNAME"
         raise CameraError(msg)

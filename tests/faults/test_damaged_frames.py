@@ -22,7 +22,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import flatnorm_xr as fx
-from flatnorm_xr.errors import FlatnormError, FlatnormWarning, ReadError
+from flatnorm_xr.errors import CameraError, FlatnormError, FlatnormWarning, ReadError
 from flatnorm_xr.flags import Flag
 
 fits = pytest.importorskip("astropy.io.fits")
@@ -39,7 +39,7 @@ mask: {only: {EXTNAME: ^DQ$}, pair: EXTVER}
 """
 
 fuzz = settings(
-    max_examples=int(os.environ.get("FUZZ_EXAMPLES", "20")),
+    max_examples=int(os.environ.get("FUZZ_EXAMPLES", "15")),
     deadline=None,
     derandomize="FUZZ_EXAMPLES" not in os.environ,
     database=None,
@@ -379,3 +379,12 @@ def test_a_disk_that_fails_leaves_flagged_holes(
     monkeypatch.setattr(os, "pread", fail)
     with pytest.raises(ReadError, match=os.strerror(code)):
         measured(tmp_path, form, content(form))
+
+
+@pytest.mark.parametrize("what", ["bias", "mask"])
+def test_the_bias_or_mask_of_one_detector_is_not_that_of_another(tmp_path: Path, what: str) -> None:
+    """A file with a header that is lost may have just one image left."""
+    with hdus_of("bias") as hdus:
+        fits.HDUList([hdus[0], hdus[2]]).writeto(tmp_path / "other.fits")
+    with pytest.raises(CameraError, match=r"other\.fits: no image of detector 1"):
+        measured(tmp_path, "plain", content("plain"), **{what: tmp_path / "other.fits"})
