@@ -29,6 +29,7 @@ _SENTENCES = {
     "overscan": "no overscan section: nothing will be subtracted",
     "time": "no time of the exposure",
     "position": "no position in the focal plane",
+    "saturation": "no saturation level, so saturated pixels will be used",
     "mask": "no image of data quality: no pixel will be left out by it",
     "gain": "no gain where the profile says that it is",
     "read_noise": "no read noise where the profile says that it is",
@@ -49,6 +50,8 @@ def missing(file: FileDescription) -> Iterator[tuple[str, int | str]]:
             yield "overscan", detector.id
         if profile.position.known and not isfinite(detector.x):
             yield "position", detector.id
+        if profile.overscan != "none" and any(not isfinite(a.saturation) for a in detector.amplifiers):
+            yield "saturation", detector.id
         if masks and any(a.mask_hdu is None for a in detector.amplifiers):
             yield "mask", detector.id
         if profile.name in FALLBACKS:
@@ -96,9 +99,6 @@ def remarks_on(file: FileDescription, headers: FileHeaders) -> Iterator[str]:
         of = "" if kind == "time" else f" (detector {offenders(whats)})"
         yield _SENTENCES[kind] + of
     yield from _of_gains(file)
-    unlimited = [d.id for d in file.detectors if any(not isfinite(a.saturation) for a in d.amplifiers)]
-    if unlimited and file.profile.overscan != "none":
-        yield f"no saturation level, so saturated pixels will be used (detector {offenders(unlimited)})"
     unplaced = [detector.id for detector in file.detectors if not detector.trimmed_shape]
     if unplaced:
         yield f"the sections of the trimmed image do not fit the data sections (detector {offenders(unplaced)})"

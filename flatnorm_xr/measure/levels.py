@@ -135,8 +135,9 @@ def measure(
     Warns
     -----
     FlatnormWarning
-        Files or images that cannot be read, or that no profile recognises; absent overscan (nothing subtracted), time
-        (NaT) or position; no level at all.
+        Files or images that cannot be read, files that do not fit the profile (left out) or that no profile recognises;
+        biases and darks; absent overscan (nothing subtracted), time (NaT), position, saturation level or data quality;
+        images read out otherwise than most; no level at all.
     """
     options = MeasureOptions(
         statistic=statistic,
@@ -168,6 +169,7 @@ def measure(
         [path for path in paths if path not in known],
         given,
         before=[one.file for one in before],
+        limited=options.saturation is not None,
         strict=options.strict,
         progress=progress,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from flatnorm_xr.camera.faults import by_text, with_paths
 from flatnorm_xr.camera.geometry import FileDescription, describe
@@ -22,6 +22,7 @@ def survey(
     given: Profile | None,
     *,
     before: Sequence[FileDescription] = (),
+    limited: bool = False,
     strict: bool,
     progress: bool,
 ) -> list[FileDescription]:
@@ -35,6 +36,8 @@ def survey(
         The camera; recognised from the headers when None.
     before : sequence of FileDescription
         Files measured before, which these must go together with.
+    limited : bool
+        Whether a saturation level was given for all, so that none need be in the headers.
     strict : bool
         Whether a file whose headers cannot be read, or do not fit the profile, is an error; else it is left out with a
         warning.
@@ -58,15 +61,15 @@ def survey(
     -----
     FlatnormWarning
         Files that cannot be read, that the profile does not fit, or that no profile recognises; biases and darks; what
-        is read otherwise than one may think; absent overscan, time, position or data quality; images of another size or
-        with other sections than most exposures have; gains far from each other where they are applied; exposures that
-        may be detectors of one.
+        is read otherwise than one may think; absent overscan, time, position, saturation or data quality; images of
+        another size or with other sections than most exposures have; gains far from each other where they are applied;
+        exposures that may be detectors of one.
     """
     files = _describe_all(paths, given, strict, progress) if paths else []
     _check_exposures([*before, *files])
     _check_duplicates([*before, *files])
     _warn_of_no_flats(files)
-    _warn_of_absences(files)
+    _warn_of_absences(files, but={"saturation"} if limited else set())
     for remark, members in _grouped(_remarks(files)).items():
         warn(f"measure: {remark} [{offenders(members)}]")
     for remark, members in _grouped(of_other_shape(files)).items():
@@ -157,16 +160,17 @@ _ABSENCES = {
     "overscan": "no overscan section, so none was subtracted: detector {}",
     "time": "no time in the header, so it is NaT: {}",
     "position": "no position in the header, so x and y are unknown: detector {}",
+    "saturation": "no saturation level in the header, so saturated pixels are used: detector {}; pass saturation=",
     "mask": "no image of data quality, so no pixel was left out by it: detector {}",
 }
 """What changes levels or coordinates when it is absent."""
 
 
-def _warn_of_absences(files: Sequence[FileDescription]) -> None:
+def _warn_of_absences(files: Sequence[FileDescription], but: Collection[str]) -> None:
     lacking: dict[str, dict[int | str, None]] = {}
     for file in files:
         for kind, what in missing(file):
-            if kind in _ABSENCES:
+            if kind in _ABSENCES and kind not in but:
                 lacking.setdefault(kind, {})[what] = None
     for kind, whats in lacking.items():
         warn(f"measure: {_ABSENCES[kind].format(offenders(whats))}")

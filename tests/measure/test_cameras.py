@@ -360,6 +360,14 @@ def test_data_quality_that_may_be_absent_is_told_where_other_files_have_it(tmp_p
     assert [record.remarks for record in records] == [(said,), (said,), ()]
 
 
+def test_a_saturation_level_that_is_not_there_is_told_unless_one_is_given(tmp_path: Path, says: Any) -> None:
+    path, profile = lab(tmp_path / "1.fits", 1), lab_profile(tmp_path)
+    profile.write_text(LAB.replace("saturation: 60000", "saturation: FULL"))
+    fx.measure(path, camera=profile, saturation=60_000, progress=False)
+    with pytest.warns(fx.FlatnormWarning, match=r"no saturation level .*: detector 1, 2; pass saturation="):
+        fx.measure(path, camera=profile, progress=False)
+
+
 def test_a_bias_among_flats_is_told(tmp_path: Path, says: Any) -> None:
     paths = [lab(tmp_path / f"{run}.fits", run, primary={"KIND": "zero" if run == 2 else "flat"}) for run in (1, 2)]
     with says(r"'zero' is no flat, and is measured as if it were; leave out .*2\.fits"):
