@@ -10,7 +10,6 @@ are warm. Peak memory is that of a process of its own, over what its imports tak
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import os
 import subprocess
@@ -20,16 +19,16 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from statistics import median
+from typing import Any
 
 import numpy as np
 from astropy.io import fits
 from astropy.stats import sigma_clipped_stats
+from pixel_trials import installed, name_segment, primary_hdu, times
 
 import flatnorm_xr as fx
 
 KINDS = {"plain": "uint16, plain", "packed": "uint16, tile-compressed (Rice)", "float": "float32, plain"}
-NAMES = [f"Segment1{k}" for k in range(8)] + [f"Segment0{k}" for k in range(7, -1, -1)]
 OVERSCAN = 64
 
 
@@ -48,16 +47,11 @@ def write_night(folder: Path, exposures: int, rows: int, columns: int, *, kind: 
     images = [amplifier(rng, rows, columns, 20_000 + 500 * k) for k in range(16)]
     paths = []
     for n in range(exposures):
-        primary = fits.PrimaryHDU()
-        primary.header.update({"INSTRUME": "LSSTCam", "RAFTBAY": "R22", "CCDSLOT": "S11", "DAYOBS": "20261123"})
-        primary.header.update({"SEQNUM": n + 1, "MJD-BEG": 61367.0 + n / 1000, "FILTER": "r", "EXPTIME": 15.0})
-        hdus: list[fits.PrimaryHDU | fits.ImageHDU | fits.CompImageHDU] = [primary]
-        for k, name in enumerate(NAMES):
-            image = images[k].astype(to) + to.type(n % 100)
+        hdus: list[fits.PrimaryHDU | fits.ImageHDU | fits.CompImageHDU] = [primary_hdu(n)]
+        for k, image in enumerate(images):
+            image = image.astype(to) + to.type(n % 100)
             hdu = fits.CompImageHDU(image, compression_type="RICE_1") if kind == "packed" else fits.ImageHDU(image)
-            hdu.header.update({"EXTNAME": name, "DATASEC": f"[1:{columns},1:{rows}]"})
-            x, y = columns * (k % 8), rows * (k // 8)
-            hdu.header.update({"DETSEC": f"[{x + 1}:{x + columns},{y + 1}:{y + rows}]"})
+            name_segment(hdu, k, rows, columns)
             hdus.append(hdu)
         path = folder / f"{kind}{n:04d}.fits{'.fz' if kind == 'packed' else ''}"
         fits.HDUList(hdus).writeto(path)
@@ -89,10 +83,8 @@ def with_astropy(paths: list[str]) -> np.ndarray:
     return np.transpose(levels)
 
 
-def with_ccdproc(paths: list[str]) -> None:
+def with_ccdproc(ccdproc: Any, paths: list[str]) -> None:
     """Do the same with ccdproc's overscan and trim; the detector as a whole is not measured."""
-    import ccdproc
-
     for path in paths:
         with fits.open(path, memmap=False) as hdus:
             for hdu in hdus[1:]:
@@ -110,24 +102,13 @@ def merely_read(paths: list[str]) -> None:
                 _ = hdu.data
 
 
-def times(functions: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Median time of each in seconds, taken in turn, after one round that does not count."""
-    taken: dict[str, list[float]] = {name: [] for name in functions}
-    for _ in range(rounds + 1):
-        for name, function in functions.items():
-            start = time.perf_counter()
-            function()
-            taken[name].append(time.perf_counter() - start)
-    return {name: median(values[1:]) for name, values in taken.items()}
-
-
 def memory_pass(nbytes: int) -> float:
-    """Seconds to look at so many bytes once."""
+    """Time to look at so many bytes once, in ms."""
     words = np.ones(nbytes // 8, np.uint64)
     words.sum()
     start = time.perf_counter()
     words.sum()
-    return time.perf_counter() - start
+    return 1e3 * (time.perf_counter() - start)
 
 
 def compare(paths: list[str], few: int, rounds: int, nbytes: int) -> None:
@@ -140,23 +121,19 @@ def compare(paths: list[str], few: int, rounds: int, nbytes: int) -> None:
         "astropy, read and clip": lambda: with_astropy(some),
         "astropy, merely read": lambda: merely_read(some),
     }
-    if importlib.util.find_spec("ccdproc") is None:
-        print("  ccdproc is not installed")
-    else:
-        contenders["ccdproc, read and clip"] = lambda: with_ccdproc(some)
+    if ccdproc := installed("ccdproc"):
+        contenders["ccdproc, read and clip"] = lambda: with_ccdproc(ccdproc, some)
     found = times(contenders, rounds)
     one, least = found["flatnorm-xr, one thread"], memory_pass(nbytes)
-    for name, seconds in found.items():
-        print(f"  {name:30s}{1e3 * seconds / few:10.1f}{seconds / one:10.2f}{seconds / few / least:14.1f}")
+    for name, ms in found.items():
+        print(f"  {name:30s}{ms / few:10.1f}{ms / one:10.2f}{ms / few / least:14.1f}")
     print(f"  levels differ by {difference:.1e} at most (other first clip)")
 
 
 def in_processes(paths: list[str]) -> None:
     """Print how two processes of a dask cluster compare with one, the start of the cluster not counted."""
-    try:
-        import distributed
-    except ImportError:
-        print("  dask.distributed is not installed: no processes")
+    distributed = installed("distributed")
+    if not distributed:
         return
     taken = {}
     for workers in (1, 2):

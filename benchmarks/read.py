@@ -17,19 +17,19 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import numpy as np
 from astropy.io import fits
+from pixel_trials import installed, name_segment, primary_hdu, times
 
 from flatnorm_xr.camera.geometry import describe
 from flatnorm_xr.camera.headers import read_headers
 from flatnorm_xr.camera.profiles import recognise
 from flatnorm_xr.measure.words import open_words
 
-NAMES = [f"Segment1{k}" for k in range(8)] + [f"Segment0{k}" for k in range(7, -1, -1)]
 OURS = "flatnorm-xr, words"
 FLOOR = "memory pass (np.sum as 64-bit words)"
 
@@ -51,17 +51,12 @@ def long_header(header: fits.Header, cards: int, prefix: str) -> None:
 
 def write(path: Path, image: np.ndarray, hdus: int, compression: str = "") -> Path:
     """Write an image as so many amplifiers of one camera, each with its header of a hundred cards."""
-    primary = fits.PrimaryHDU()
-    primary.header.update({"INSTRUME": "LSSTCam", "RAFTBAY": "R22", "CCDSLOT": "S11", "DAYOBS": "20261123"})
-    primary.header.update({"SEQNUM": 1, "MJD-BEG": 61367.0, "FILTER": "r", "EXPTIME": 15.0})
+    primary = primary_hdu()
     long_header(primary.header, 180, "TEL")
     opened: list[fits.PrimaryHDU | fits.ImageHDU | fits.CompImageHDU] = [primary]
     for k, part in enumerate(np.split(image, hdus)):
         hdu = fits.CompImageHDU(part, compression_type=compression) if compression else fits.ImageHDU(part)
-        rows, columns = part.shape
-        x, y = columns * (k % 8), rows * (k // 8)
-        hdu.header.update({"EXTNAME": NAMES[k], "DATASEC": f"[1:{columns},1:{rows}]"})
-        hdu.header["DETSEC"] = f"[{x + 1}:{x + columns},{y + 1}:{y + rows}]"
+        name_segment(hdu, k, *part.shape)
         long_header(hdu.header, 90, "SEG")
         opened.append(hdu)
     fits.HDUList(opened).writeto(path)
@@ -122,10 +117,8 @@ def by_astropy(path: Path, **how: bool) -> None:
             del image, hdu.data
 
 
-def by_fitsio(path: Path) -> None:
+def by_fitsio(fitsio: Any, path: Path) -> None:
     """Pixels of all images by fitsio."""
-    import fitsio
-
     with fitsio.FITS(str(path)) as hdus:
         for hdu in hdus[1:]:
             hdu.read()
@@ -139,7 +132,7 @@ def by_numpy(path: Path) -> None:
         part.view(f">{'f4' if place.bitpix < 0 else 'i2'}").astype("f4" if place.bitpix < 0 else "i2")
 
 
-def contenders(path: Path, image: np.ndarray) -> Contenders:
+def contenders(path: Path, image: np.ndarray, fitsio: Any) -> Contenders:
     """Name what is compared for one file."""
     found: Contenders = {
         OURS: lambda: read_words(path),
@@ -152,21 +145,10 @@ def contenders(path: Path, image: np.ndarray) -> Contenders:
     if plain:
         found["astropy, words, mapped"] = lambda: by_astropy(path, memmap=True, do_not_scale_image_data=True)
         found["np.memmap and byteswap"] = lambda: by_numpy(path)
-    if find_spec("fitsio"):
-        found["fitsio"] = lambda: by_fitsio(path)
+    if fitsio:
+        found["fitsio"] = lambda: by_fitsio(fitsio, path)
     found[FLOOR] = lambda: np.sum(image.view(np.uint64))
     return found
-
-
-def times(functions: Contenders, rounds: int) -> dict[str, float]:
-    """Median time of each in ms, taken in turn, after one round that does not count (it compiles)."""
-    taken: dict[str, list[float]] = {name: [] for name in functions}
-    for _ in range(rounds + 1):
-        for name, function in functions.items():
-            start = time.perf_counter()
-            function()
-            taken[name].append(1e3 * (time.perf_counter() - start))
-    return {name: median(values[1:]) for name, values in taken.items()}
 
 
 def gain_of_threads(function: Callable[[], object], rounds: int) -> float:
@@ -188,11 +170,12 @@ def main() -> None:
     quick = parser.parse_args().quick
     side, rounds = (1024, 3) if quick else (4096, 7)
     print(f"{side} x {side} pixels, {os.cpu_count()} cores")
+    fitsio = installed("fitsio")
     print(f"{'':40s}{'ms':>8s}{'x ours':>9s}{'x memory pass':>15s}{'2 threads':>11s}")
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for title, path, image in files(Path(folder), side):
-            functions = contenders(path, image)
+            functions = contenders(path, image, fitsio)
             taken = times(functions, rounds)
             print(title)
             for name, ms in taken.items():

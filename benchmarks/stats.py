@@ -9,21 +9,19 @@ frame: its Combiner clips from frame to frame.
 from __future__ import annotations
 
 import argparse
-import importlib
 import os
 import shutil
 import subprocess
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from statistics import median
 from typing import Any, NamedTuple
 
 import numpy as np
 from astropy.io import fits
 from astropy.stats import sigma_clipped_stats
+from pixel_trials import installed, times
 
 from flatnorm_xr.measure.kernels import Part, clipped_statistics, measure_parts
 
@@ -110,15 +108,6 @@ def peers(frame: np.ndarray, bad: np.ndarray) -> Iterator[Contender]:
     yield Contender(FLOOR, lambda: np.sum(frame))
 
 
-def installed(name: str) -> Any:
-    """Import a module, or say that it is absent."""
-    try:
-        return importlib.import_module(name)
-    except ImportError:
-        print(f"  {name.partition('.')[0]} is absent")
-        return None
-
-
 def moments(values: np.ndarray) -> tuple[float, float]:
     """Mean and standard deviation, summed in float64."""
     return values.mean(dtype=np.float64), values.std(dtype=np.float64)
@@ -157,18 +146,6 @@ def run(command: list[str], environment: dict[str, str]) -> tuple[float, float]:
     return float(level), float(sigma)
 
 
-def times(contenders: list[Contender], rounds: int) -> tuple[list[float], list[Any]]:
-    """Median time of each in ms, taken in turn, after one round that does not count (it compiles), and the answers."""
-    taken: list[list[float]] = [[] for _ in contenders]
-    answers = [contender.measure() for contender in contenders]
-    for _ in range(rounds):
-        for contender, spent in zip(contenders, taken, strict=True):
-            start = time.perf_counter()
-            contender.measure()
-            spent.append(1e3 * (time.perf_counter() - start))
-    return [median(spent) for spent in taken], answers
-
-
 def table(dtype: str, size: int, rounds: int, bad: np.ndarray, folder: Path) -> None:
     """Print the table of one data type."""
     frame = flat(dtype, size)
@@ -176,7 +153,9 @@ def table(dtype: str, size: int, rounds: int, bad: np.ndarray, folder: Path) -> 
     fits.writeto(path, frame)
     print(f"{frame.dtype}, {size} x {size}")
     contenders = [*ours(frame, bad), *peers(frame, bad), *programs(path)]
-    taken, answers = times(contenders, rounds)
+    answers = [contender.measure() for contender in contenders]
+    # Two may have the same name: "masked".
+    taken = list(times({str(n): one.measure for n, one in enumerate(contenders)}, rounds).values())
     path.unlink()
     ms = {contender.name: one for contender, one in zip(contenders, taken, strict=True)}
     print(f"  {'':36s}{'ms':>8s}{'x ours':>9s}{'x memory pass':>15s}{'level':>14s}{'sigma':>10s}")
@@ -197,11 +176,8 @@ def threads(dtype: str, size: int, rounds: int) -> None:
         with ThreadPoolExecutor(2) as pool:
             list(pool.map(measure_parts, parts * 2))
 
-    both = [
-        Contender("one thread", lambda: [measure_parts(one) for one in parts * 2]),
-        Contender("two threads", in_two),
-    ]
-    (one, two), _ = times(both, 3 * rounds)
+    both = {"one": lambda: [measure_parts(one) for one in parts * 2], "two": in_two}
+    one, two = times(both, 3 * rounds).values()
     print(f"{dtype}, amplifiers and detector, two threads: {one / two:.2f} times as quick as one")
 
 
