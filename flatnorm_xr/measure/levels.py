@@ -94,7 +94,8 @@ def measure(
         Also record the sha256 of every file.
     verify_checksum : bool
         Compare the bytes of every image with the DATASUM and CHECKSUM of its header: where they differ, it counts as
-        unreadable. Images without them are taken as they are.
+        unreadable; so does the whole file if another header of it is wrong, which may hide an image. Images without
+        them are taken as they are.
     strict : bool
         Make an error of what is otherwise a warning and a hole: files and images that cannot be read.
     client : distributed.Client, optional

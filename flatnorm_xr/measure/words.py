@@ -92,9 +92,8 @@ class Buffers:
 
 
 _BUFFERS = Buffers()
-"""Of the whole process, for readers that are not told otherwise: a file is opened, read and closed by one thread of a
-pool, and the memory for it is worth more than the file, so it goes from file to file and from thread to thread. It is
-lock-guarded and holds no content that anyone looks at."""
+"""Shared by the whole process: a file is opened, read and closed by whichever thread is free, so only memory that
+outlives readers and threads is used again. Guarded by a lock; what it contains is never looked at."""
 
 
 class ImageFile(Protocol):
