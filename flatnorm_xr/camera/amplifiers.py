@@ -10,11 +10,21 @@ from typing import Any, NamedTuple
 from flatnorm_xr.camera.faults import Reading
 from flatnorm_xr.camera.headers import FileHeaders, HduHeader
 from flatnorm_xr.camera.places import Affine
-from flatnorm_xr.camera.rules import LEFT_OF_DATA, RIGHT_OF_DATA, Match, Rule, match_all
+from flatnorm_xr.camera.profiles import Profile
+from flatnorm_xr.camera.rules import LEFT_OF_DATA, RIGHT_OF_DATA, Rule, match_all
 from flatnorm_xr.camera.sections import Section, parse_section
 from flatnorm_xr.errors import CameraError, offenders
 
-__all__ = ["USE_GENERIC", "Amplifier", "Draft", "Partners", "find_partners", "number", "read_amplifiers"]
+__all__ = [
+    "USE_GENERIC",
+    "Amplifier",
+    "Draft",
+    "Partners",
+    "find_partners",
+    "images_of_light",
+    "number",
+    "read_amplifiers",
+]
 
 USE_GENERIC = 'correct the profile, or pass camera="generic" for processed images'
 """What to do where a profile does not fit."""
@@ -126,9 +136,7 @@ def find_partners(headers: FileHeaders, reading: Reading) -> tuple[list[HduHeade
         kind = next((kind for kind, (only, _) in kinds.items() if only and match_all(only, hdu)), None)
         if kind is not None:
             beside[kind].append(hdu)
-        elif _wanted(profile.detector.only, hdu) and not (
-            profile.detector.skip and match_all(profile.detector.skip, hdu)
-        ):
+        elif _holds_light(hdu, profile):
             images.append(hdu)
     found: dict[int, Partners] = {}
     for kind, (_, pair) in kinds.items():
@@ -137,8 +145,14 @@ def find_partners(headers: FileHeaders, reading: Reading) -> tuple[list[HduHeade
     return images, found
 
 
-def _wanted(only: Match, hdu: HduHeader) -> bool:
-    return not only or match_all(only, hdu)
+def _holds_light(hdu: HduHeader, profile: Profile) -> bool:
+    rules = profile.detector
+    return (not rules.only or match_all(rules.only, hdu)) and not (rules.skip and match_all(rules.skip, hdu))
+
+
+def images_of_light(headers: FileHeaders, profile: Profile) -> list[HduHeader]:
+    """Images that the profile takes for detectors or amplifiers, without those that go with them."""
+    return find_partners(headers, Reading(headers.path, profile))[0]
 
 
 def _paired(

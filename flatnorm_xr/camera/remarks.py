@@ -14,6 +14,7 @@ from flatnorm_xr.camera.amplifiers import Amplifier
 from flatnorm_xr.camera.geometry import Detector, Exposure, FileDescription
 from flatnorm_xr.camera.headers import FileHeaders
 from flatnorm_xr.camera.profiles import FALLBACKS, Profile
+from flatnorm_xr.camera.rules import match_all
 from flatnorm_xr.camera.times import known_scale
 from flatnorm_xr.errors import offenders
 
@@ -109,6 +110,12 @@ def _of_cards(file: FileDescription, headers: FileHeaders) -> Iterator[str]:
     twice = [hdu.index for hdu in headers.hdus if "EXTNAME" in hdu.header and hdu.header.count("EXTNAME") > 1]
     if twice:
         yield f"two EXTNAME cards in HDU {offenders(twice)}"
+    if file.profile.name in FALLBACKS and file.profile.detector.skip:
+        apart = [hdu for hdu in headers.images if match_all(file.profile.detector.skip, hdu)]
+        if apart:
+            names = offenders(dict.fromkeys(hdu.get("EXTNAME") for hdu in apart))
+            where = offenders(hdu.index for hdu in apart)
+            yield f"{names} are no images of light by their names, and left out (HDU {where})"
     rule = file.profile.exposure.time_scale
     found = [rule.find(hdu, path=file.path) for hdu in headers.images] if rule is not None else []
     scales = {str(scale) for scale in found if scale is not None and not known_scale(str(scale))}

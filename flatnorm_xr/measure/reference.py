@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from flatnorm_xr.camera.amplifiers import images_of_light
 from flatnorm_xr.camera.file_bytes import Unreadable
 from flatnorm_xr.camera.geometry import Amplifier, Detector, detector_ids
 from flatnorm_xr.camera.headers import FileHeaders, HduHeader, read_headers
@@ -197,14 +198,16 @@ def _hdus_of(headers: FileHeaders, detector: Detector, profile: Profile, what: s
     The only image must not say that it is of another; where an id may be just the number of the HDU, it says nothing.
     """
     images = headers.images
-    labels = detector_ids(images, profile=profile, path=headers.path)
+    # numbers of plain images are those among images of light; a file of masks alone has none
+    light = images_of_light(headers, profile) or images
+    labels = detector_ids(light, profile=profile, path=headers.path)
     by_id = [
-        hdu for hdu, label in zip(images, labels, strict=True) if label is not None and str(label) == str(detector.id)
+        hdu for hdu, label in zip(light, labels, strict=True) if label is not None and str(label) == str(detector.id)
     ]
     names = {str(detector.id).lower(), detector.name.lower()} - {""}
     by_name = [hdu for hdu in images if str(hdu.get("EXTNAME")).lower() in names]
-    alone = len(images) == 1 and (labels[0] is None or profile.layout == "plain-images")
-    found = by_id or by_name or (images if alone else ())
+    alone = len(light) == 1 and (labels[0] is None or profile.layout == "plain-images")
+    found = by_id or by_name or (light if alone else ())
     if not found:
         msg = f"measure: {what} {headers.path}: no image of detector {detector.id}; name the HDU so in EXTNAME"
         raise CameraError(msg)

@@ -377,21 +377,35 @@ def test_a_bias_among_flats_is_told(tmp_path: Path, says: Any) -> None:
 NO_PROFILE = "no profile recognises"
 
 
-def test_planes_beside_an_image_are_no_detectors(tmp_path: Path, says: Any) -> None:
-    """SCI, ERR and DQ, as HST writes them."""
+def planes_of_hubble(path: Path, levels: tuple[float, float]) -> Path:
+    """SCI, ERR and DQ of two detectors; as many rows are bad as the number of the detector."""
     planes = []
-    for version in (1, 2):
-        planes.append(image(light(1000.0 * version).astype("f4"), EXTNAME="SCI", EXTVER=version))
+    for version, level in enumerate(levels, 1):
+        planes.append(image(light(level).astype("f4"), EXTNAME="SCI", EXTVER=version))
         planes.append(image(light(3.0).astype("f4"), EXTNAME="ERR", EXTVER=version))
         bad = np.zeros((ROWS, COLUMNS), "i2")
         bad[:version] = 4
         planes.append(image(bad, EXTNAME="DQ", EXTVER=version))
-    file({}, *planes).writeto(tmp_path / "a.fits")
+    file({}, *planes).writeto(path)
+    return path
+
+
+def test_planes_beside_an_image_are_no_detectors(tmp_path: Path, says: Any) -> None:
+    path = planes_of_hubble(tmp_path / "a.fits", (1000.0, 2000.0))
     with says(NO_PROFILE):
-        ds = fx.measure(tmp_path / "a.fits", progress=False).isel(exposure=0)
+        ds = fx.measure(path, progress=False).isel(exposure=0)
     assert ds.detector.values.tolist() == [1, 2]
     assert ds.background.values.tolist() == [1000, 2000]
     assert ds.counts.values.tolist() == [19 * COLUMNS, 18 * COLUMNS]
+    (record,) = fx.inspect(path, progress=False)
+    assert record.remarks == ("ERR are no images of light by their names, and left out (HDU 2, 5)",)
+
+
+def test_a_bias_with_planes_beside_its_images(tmp_path: Path) -> None:
+    path = planes_of_hubble(tmp_path / "a.fits", (1000.0, 2000.0))
+    bias = planes_of_hubble(tmp_path / "bias.fits", (100.0, 300.0))
+    ds = fx.measure(path, camera="generic", bias=bias, progress=False).isel(exposure=0)
+    assert ds.background.values.tolist() == [900, 1700]
 
 
 def test_ccddata_of_astropy(tmp_path: Path, says: Any) -> None:
