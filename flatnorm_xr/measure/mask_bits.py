@@ -145,11 +145,15 @@ def bits_of(given: Any) -> tuple[int | str, ...]:
         return ()
     several = [given] if isinstance(given, str | numbers.Integral) else given
     words = [word for one in (several if isinstance(several, Iterable) else [several]) for word in _split(one)]
-    wrong = [word for word in words if not isinstance(word, str) and not 0 <= word <= _HIGHEST]
+    wrong = [word for word in words if not isinstance(word, str) and not _is_bit(word)]
     if wrong:
         msg = f"measure: mask_bits {offenders(map(repr, wrong))}: give numbers of bits, 0 to {_HIGHEST}, or names"
         raise CameraError(msg)
     return tuple(dict.fromkeys(words))
+
+
+def _is_bit(number: Any) -> bool:
+    return isinstance(number, int) and not isinstance(number, bool) and 0 <= number <= _HIGHEST
 
 
 def _split(one: Any) -> list[Any]:
@@ -183,11 +187,11 @@ def named_bits(bits: Sequence[int | str], sources: Iterable[FileHeaders]) -> tup
         return tuple(bit for bit in bits if isinstance(bit, int))
     hdus = [hdu for headers in sources for hdu in headers.hdus]
     planes = {name: {value for hdu in hdus for value in hdu.values(f"{_PLANE}{name}")} for name in names}
-    unknown = [name for name, found in planes.items() if len(found) != 1 or not isinstance(next(iter(found)), int)]
+    unknown = [name for name, found in planes.items() if len(found) != 1 or not _is_bit(next(iter(found)))]
     if unknown:
         msg = (
-            f"measure: mask_bits {offenders(unknown)}: a name needs a card {_PLANE}<name> with its bit in the header "
-            "of the mask image, the same in all; give numbers of bits"
+            f"measure: mask_bits {offenders(unknown)}: a name needs a card {_PLANE}<name> with its bit, "
+            f"0 to {_HIGHEST}, in the header of the mask image, the same in all; give numbers of bits"
         )
         raise CameraError(msg)
     return tuple(bit if isinstance(bit, int) else next(iter(planes[bit])) for bit in bits)

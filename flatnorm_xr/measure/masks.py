@@ -283,12 +283,9 @@ def _quality(
             yield i, np.ascontiguousarray(cut_trimmed(bad, whole))
         else:
             needed = [detector.shapes[amplifier.hdu], *([detector.trimmed_shape] if detector.trimmed_shape else [])]
-            msg = (
-                f"measure: {where}: data quality of {pixel_sizes(shape)} pixels for detector {detector.id}, which has "
-                f"{offenders(dict.fromkeys(map(pixel_sizes, needed)))} (raw, trimmed); correct mask.only or mask.pair "
-                "in the profile"
-            )
-            raise CameraError(msg)
+            sizes = offenders(dict.fromkeys(map(pixel_sizes, needed)))
+            said = f"of {pixel_sizes(shape)} pixels, and the detector has {sizes} (raw, trimmed)"
+            yield i, f"data quality in HDU {hdu}: {said}"
 
 
 def _at_the_origin(section: Section) -> Section:

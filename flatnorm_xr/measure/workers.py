@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from typing import Any, TypeVar
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+from typing import Any, NoReturn, TypeVar
 
 from flatnorm_xr.errors import FlatnormError
 
@@ -21,6 +24,12 @@ Client = Any
 
 _MOST_THREADS = 8
 """Frames in flight, when not said otherwise: they bound the memory."""
+
+_PATIENCE = 600.0
+"""Seconds for which a cluster may have no worker; where they take longer to come, wait for them first."""
+
+_PAUSE = 5.0
+"""Seconds after which to ask whether there is a worker, when no task has been done."""
 
 
 def default_threads() -> int:
@@ -116,7 +125,6 @@ def _on_cluster(
 ) -> Iterator[tuple[int, Done]]:
     import distributed
 
-    completed: Any = distributed.as_completed  # untyped
     # A task gives the setting, and not the client: what a dead worker had of it can be made again.
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Sending large graph", category=UserWarning)
@@ -124,15 +132,20 @@ def _on_cluster(
         _check_workers(shared, client)
         futures = client.map(task, items, setting=shared, pure=False)
     number = {future.key: i for i, future in enumerate(futures)}
+    suspects = []
     try:
-        for future in completed(futures):
+        for future, outcome in _outcomes(futures, client):
             i = number[future.key]
-            try:
-                done = future.result()
-            except distributed.KilledWorker:
-                done = lost(items[i], "the workers that read it died")
-            yield i, done
-            future.release()
+            if isinstance(outcome, distributed.KilledWorker):
+                suspects.append(i)
+            else:
+                yield i, _value(outcome)
+                future.release()
+        for i in suspects:  # a worker that died takes all its tasks with it: only alone one is known to be the cause
+            futures[i] = client.submit(task, items[i], setting=shared, pure=False)
+            ((_, outcome),) = _outcomes([futures[i]], client)
+            killed = isinstance(outcome, distributed.KilledWorker)
+            yield i, lost(items[i], "the workers that read it died") if killed else _value(outcome)
     finally:
         client.cancel([*futures, shared], force=True)
 
@@ -141,14 +154,65 @@ def _same(value: Any) -> Any:
     return value
 
 
+def _value(outcome: Any) -> Any:
+    if isinstance(outcome, BaseException):
+        raise outcome
+    return outcome
+
+
 def _check_workers(shared: Any, client: Client) -> None:
     """Refuse a cluster that cannot take what it is to share: flatnorm_xr is not there, or another version of it."""
-    import distributed
-
-    wait: Any = distributed.wait  # untyped
-    wait(shared)
+    ready: SimpleQueue[Any] = SimpleQueue()
+    shared.add_done_callback(ready.put)
+    _next(ready, client)
     if shared.status == "error":
         error = shared.exception()
         said = " ".join(str(error.__cause__ or error).split())
         msg = f"measure: the cluster at {client.scheduler.address} cannot run flatnorm_xr ({said}); install it there"
         raise FlatnormError(msg) from error
+
+
+def _outcomes(futures: Sequence[Any], client: Client) -> Iterator[tuple[Any, Any]]:
+    """Give futures as they are done, with what a task gave or raised.
+
+    Raises
+    ------
+    FlatnormError
+        The cluster is gone, or has had no worker for long.
+    """
+    ready: SimpleQueue[Any] = SimpleQueue()
+    waiting = {future.key for future in futures}
+    for future in futures:
+        future.add_done_callback(ready.put)
+    while waiting:
+        future = _next(ready, client)
+        if future.status == "cancelled":
+            _gone(client, "is closed")
+        try:
+            outcome = future.exception(timeout=_PAUSE) or future.result(timeout=_PAUSE)
+        except TimeoutError:
+            future.add_done_callback(ready.put)  # it died with the worker that had done it, and is done once more
+            continue
+        waiting.remove(future.key)
+        yield future, outcome
+
+
+def _next(ready: SimpleQueue[Any], client: Client) -> Any:
+    alone_since = None
+    while True:
+        with suppress(Empty):
+            return ready.get(timeout=_PAUSE)
+        try:
+            workers = client.nthreads()
+        except (OSError, TimeoutError, ValueError) as error:
+            _gone(client, f"does not answer ({' '.join(str(error).split())})")
+        now = time.monotonic()
+        alone_since = None if workers else alone_since or now
+        if alone_since is not None and now - alone_since > _PATIENCE:
+            _gone(client, f"has had no worker for {_PATIENCE:.0f} s")
+
+
+def _gone(client: Client, what: str) -> NoReturn:
+    where = client.scheduler.address if client.scheduler is not None else "an address that is forgotten"
+    msg = f"measure: the dask cluster at {where} {what}; see to it, then go on with resume"
+    raise FlatnormError(msg)

@@ -124,6 +124,10 @@ def test_names_of_bits_are_those_of_the_masks_header(tmp_path: Path) -> None:
     path = mask_file(tmp_path / "m.fits", image, MP_BAD=0, MP_SAT=1, MP_EDGE=3)
     found = bad(two_amplifiers(), mask=path, mask_bits=["BAD", "EDGE"])
     assert_array_equal(trimmed(two_amplifiers(), found), (image & 9) != 0)
+    for name, number in (("m1", -1), ("m2", True), ("m3", 64), ("m4", 1.5)):
+        wrong = mask_file(tmp_path / f"{name}.fits", image, MP_BAD=number)
+        with pytest.raises(CameraError, match="mask_bits BAD: a name needs a card MP_<name> with its bit, 0 to 63, in"):
+            bad(two_amplifiers(), mask=wrong, mask_bits="BAD")
     with pytest.raises(CameraError, match="mask_bits DEAD: a name needs a card MP_<name>"):
         bad(two_amplifiers(), mask=path, mask_bits="DEAD,BAD")
     with pytest.raises(CameraError, match="mask_bits BAD: a name needs"):
@@ -214,8 +218,15 @@ def test_data_quality_that_cannot_be_read_is_told() -> None:
 
 def test_shapes_that_do_not_fit_are_named() -> None:
     detector = two_amplifiers(mask_hdu=2)
-    with pytest.raises(CameraError, match=r"a\.fits\[2\]: data quality of 7 x 5 .* 20 x 6, 16 x 6 \(raw, trimmed\)"):
-        bad(detector, words=lambda hdu: RawImage(np.zeros((5, 7), "u1")))
+    found = bad_pixels(
+        detector,
+        masking=Masking(),
+        profile=load_profile("decam"),
+        words=lambda hdu: RawImage(np.zeros((5, 7), "u1")),
+        path="a.fits",
+    )
+    said = "data quality in HDU 2: of 7 x 5 pixels, and the detector has 20 x 6, 16 x 6 (raw, trimmed)"
+    assert found == ((None, said), (None, said))
     with pytest.raises(CameraError, match=r"mask of detector 3: has 1 image\(s\) of 7 x 5 pixels"):
         bad(detector, mask=np.zeros((5, 7)))
 

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import dask
 import distributed
 import numpy as np
 import pytest
@@ -100,10 +101,39 @@ def die(item: int, *, setting: str) -> str:
 
 
 @pytest.mark.slow
-def test_an_item_that_kills_every_worker_is_lost_alone(cluster: Any) -> None:
-    with distributed.Client(cluster) as client:
+def test_an_item_that_kills_every_worker_is_lost_alone() -> None:
+    with cluster_client(workers=2) as client:
         found = dict(each_done(die, range(5), setting="n", client=client, lost=lambda item, why: f"{item}: {why}"))
     assert found == {0: "n0", 1: "n1", 2: "n2", 3: "3: the workers that read it died", 4: "n4"}
+
+
+def test_a_cluster_without_workers_is_not_waited_for_for_ever(cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "_PAUSE", 0.05)
+    monkeypatch.setattr(workers, "_PATIENCE", 0.2)
+    with (
+        distributed.LocalCluster(n_workers=0, dashboard_address=":0") as empty,
+        distributed.Client(empty) as client,
+        pytest.raises(FlatnormError, match=r"the dask cluster at tcp://.* has had no worker for 0 s; see to it"),
+    ):
+        list(each_done(die, range(3), setting="n", client=client, lost=lambda item, why: why))
+
+
+def stop_scheduler(item: int, *, setting: str) -> str:
+    """Close the cluster from within, at item 3."""
+    if item == 3:
+        distributed.get_client().shutdown()
+    return setting
+
+
+@pytest.mark.slow
+def test_a_cluster_that_goes_away_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "_PAUSE", 0.5)
+    with (
+        dask.config.set({"distributed.comm.timeouts.connect": "1s"}),
+        cluster_client(workers=1) as client,
+        pytest.raises(FlatnormError, match=r"the dask cluster at .* (is closed|does not answer)"),
+    ):
+        list(each_done(stop_scheduler, range(9), setting="n", client=client, lost=lambda item, why: why))
 
 
 def test_what_has_not_begun_is_not_begun_after_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
