@@ -183,10 +183,18 @@ def _paired(
     for value, members in twice.items():
         said = f"{kind} of {pair} {value} stands in HDU {offenders(other.index for other in members)}"
         _unpaired(reading, kind, said, f"correct the rule {key} in the camera profile")
+    clear = {value: members[0] for value, members in by_value.items() if value not in twice}
+    wanted: dict[str, list[int]] = {}
     for image in images:
-        value = pair.find(image, path=reading.path)
-        if value is not None and str(value) in by_value.keys() - twice.keys():
-            yield image.index, by_value[str(value)][0]
+        value = str(pair.find(image, path=reading.path))
+        if value in clear:
+            wanted.setdefault(value, []).append(image.index)
+    for value, indices in wanted.items():
+        if len(indices) > 1 and reading.profile.layout == "plain-images":
+            said = f"{kind} of {pair} {value} may belong to any image of HDU {offenders(indices)}"
+            _unpaired(reading, kind, said, f"correct the rule {key} in the camera profile")
+        else:
+            yield from ((index, clear[value]) for index in indices)
 
 
 def _unpaired(reading: Reading, kind: str, said: str, advice: str) -> None:

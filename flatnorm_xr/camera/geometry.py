@@ -159,7 +159,8 @@ def _describe(headers: FileHeaders, reading: Reading, rule: str) -> FileDescript
     profile, path = reading.profile, headers.path
     hdus, partners = find_partners(headers, reading)
     if not hdus:
-        msg = f"{path}: no image of two dimensions that profile {profile.name} takes for a detector; {USE_GENERIC}"
+        advice = USE_GENERIC if profile.name != "generic" else "describe the file in a profile of your own"
+        msg = f"{path}: no image of two dimensions that profile {profile.name} takes for a detector; {advice}"
         raise CameraError(msg)
     groups: dict[int | str, list[HduHeader]] = {}
     for hdu, label in zip(hdus, _known_ids(hdus, profile, path), strict=True):

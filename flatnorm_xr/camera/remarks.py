@@ -115,7 +115,7 @@ def _of_cards(file: FileDescription, headers: FileHeaders) -> Iterator[str]:
         if apart:
             names = offenders(dict.fromkeys(hdu.get("EXTNAME") for hdu in apart))
             where = offenders(hdu.index for hdu in apart)
-            yield f"{names} are no images of light by their names, and left out (HDU {where})"
+            yield f"left out, as names of no images of light: {names} (HDU {where})"
     rule = file.profile.exposure.time_scale
     found = [rule.find(hdu, path=file.path) for hdu in headers.images] if rule is not None else []
     scales = {str(scale) for scale in found if scale is not None and not known_scale(str(scale))}

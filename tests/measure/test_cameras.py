@@ -398,7 +398,7 @@ def test_planes_beside_an_image_are_no_detectors(tmp_path: Path, says: Any) -> N
     assert ds.background.values.tolist() == [1000, 2000]
     assert ds.counts.values.tolist() == [19 * COLUMNS, 18 * COLUMNS]
     (record,) = fx.inspect(path, progress=False)
-    assert record.remarks == ("ERR are no images of light by their names, and left out (HDU 2, 5)",)
+    assert record.remarks == ("left out, as names of no images of light: ERR (HDU 2, 5)",)
 
 
 def test_a_bias_with_planes_beside_its_images(tmp_path: Path) -> None:
@@ -423,10 +423,19 @@ def test_ccddata_of_astropy(tmp_path: Path, says: Any) -> None:
     assert (ds.background.item(), ds.counts.item()) == (1000, 15 * COLUMNS)
 
 
-def test_data_quality_that_belongs_to_no_image_is_told(tmp_path: Path, says: Any) -> None:
-    planes = [image(light(1000.0).astype("f4"), EXTNAME=name) for name in ("A", "DQ", "B", "DQ")]
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (("A", "DQ", "B", "DQ"), "mask of EXTVER or 1 1 stands in HDU 2, 4"),
+        (("A", "B", "BPM"), "mask of EXTVER or 1 1 may belong to any image of HDU 1, 2"),
+    ],
+)
+def test_data_quality_that_belongs_to_no_image_is_told(
+    tmp_path: Path, says: Any, names: tuple[str, ...], said: str
+) -> None:
+    planes = [image(light(1000.0).astype("f4"), EXTNAME=name) for name in names]
     file({}, *planes).writeto(tmp_path / "a.fits")
-    with says(r"data quality is not used: mask of EXTVER or 1 1 stands in HDU 2, 4 \[.*a\.fits\]"):
+    with says(rf"data quality is not used: {said} \[.*a\.fits\]"):
         ds = fx.measure(tmp_path / "a.fits", progress=False)
     assert ds.detector.values.tolist() == ["A", "B"]
     assert (ds.counts == ROWS * COLUMNS).all()
