@@ -5,10 +5,11 @@ from __future__ import annotations
 import datetime
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import xarray as xr
 
 from flatnorm_xr.camera.files import Paths, find_files
@@ -97,7 +98,8 @@ def measure(
         unreadable; so does the whole file if another header of it is wrong, which may hide an image. Images without
         them are taken as they are.
     strict : bool
-        Make an error of what is otherwise a warning and a hole: files and images that cannot be read.
+        Make an error of what is otherwise a warning and a hole: files and images that cannot be read, files that do not
+        fit the profile.
     client : distributed.Client, optional
         The workers of its dask cluster do the work, a file at a time; they need to see the files under the same paths.
         The active client of this process when not given, unless it is asynchronous; without one, threads of this
@@ -195,33 +197,45 @@ def measure(
     levels = measure_all(
         files, setting=reduction, work=work, partial=None if partial is None else lambda some: partial(together(some))
     )
-    _report_holes(levels, options.strict)
     ds = together(levels)
+    _report_holes(levels, ds, options.strict)
     _warn_of_nothing(ds)
     return ds
 
 
-def _report_holes(levels: Sequence[FileLevels], strict: bool) -> None:
-    damaged = []
+def _report_holes(levels: Sequence[FileLevels], ds: xr.Dataset, strict: bool) -> None:
+    """Say which parts of which files are holes, and why; of a damaged file also if none is."""
+    unreadable = (ds["quality"] & np.uint32(Flag.UNREADABLE)).astype(bool)
+    lossy, harmless = [], []
     for one in levels:
-        holes = [f"{x.detector} {x.amplifier}" for x in one.levels if x.quality & Flag.UNREADABLE and x.amplifier]
-        holes = holes or [str(x.detector) for x in one.levels if x.quality & Flag.UNREADABLE]
-        if holes or one.file.damage:
-            reason = offenders(one.faults, show=1) or one.file.damage
-            parts = f"{offenders(holes, show=3)}: " if holes else ""
-            damaged.append(f"{one.file.path} ({parts}{reason})")
-    if damaged and strict:
-        msg = f"measure: parts that cannot be read: {offenders(damaged)}; without strict=True they become NaN"
+        holes = []
+        if one.faults or one.file.damage:
+            at = unreadable.sel(exposure=one.file.exposure.id)
+            ours = ds["path"].sel(exposure=one.file.exposure.id).isin(["", os.path.abspath(one.file.path)])
+            holes = [" ".join(map(str, cell)) for cell in _labels_of(at & ours)]
+        reason = offenders(one.faults, show=1) or one.file.damage
+        if holes:
+            lossy.append(f"{one.file.path} ({offenders(holes, show=3)}: {reason})")
+        elif reason:
+            harmless.append(f"{one.file.path} ({reason})")
+    if (lossy or harmless) and strict:
+        msg = f"measure: damaged files: {offenders([*lossy, *harmless])}; without strict=True what is lost becomes NaN"
         raise ReadError(msg)
-    if damaged:
-        msg = f"measure: parts that cannot be read are NaN and flagged UNREADABLE: {offenders(damaged)}"
-        warn(msg)
+    if lossy:
+        warn(f"measure: parts that cannot be read are NaN and flagged UNREADABLE: {offenders(lossy)}")
+    if harmless:
+        warn(f"measure: damaged files, in which all that is measured could be read: {offenders(harmless)}")
+
+
+def _labels_of(chosen: xr.DataArray) -> Iterator[tuple[Any, ...]]:
+    """Labels of the cells that are True, one of each dim."""
+    labels = [chosen[dim].values for dim in chosen.dims]
+    for place in np.argwhere(chosen.values):
+        yield tuple(values[i] for values, i in zip(labels, place, strict=True))
 
 
 def _warn_of_nothing(ds: xr.Dataset) -> None:
     """Say so when no cell has a level, and what the flags say instead."""
-    import numpy as np
-
     if np.isfinite(ds["background"]).any():
         return
     quality = ds["quality"].values
