@@ -361,6 +361,22 @@ def test_a_file_with_a_bad_card_is_left_out(tmp_path: Path) -> None:
             measure(str(tmp_path / "*.fits"), strict=True)
 
 
+def test_damage_where_nothing_is_measured_costs_no_level(tmp_path: Path) -> None:
+    path = decam(tmp_path / "b.fits", 2)
+    image = fits.ImageHDU(np.zeros((64, 64), "u2"), name="FS1")
+    image.header.update({"CCDNUM": 65, "DETPOS": "FS1"})
+    with fits.open(path, mode="append") as hdus:
+        hdus.append(image)
+    path.write_bytes(path.read_bytes()[:-5000])
+    with pytest.warns(
+        FlatnormWarning, match=r"damaged files, in which all .* could be read: .*b\.fits \(the file ends"
+    ):
+        ds = measure(path)
+    assert (ds.quality == 0).all()
+    with pytest.raises(ReadError, match=r"damaged files: .*b\.fits"):
+        measure(path, strict=True)
+
+
 @pytest.mark.parametrize("missing", [100, 2880, 2880 + 100, 2 * 2880 - 100])
 def test_a_truncated_file_leaves_a_flagged_hole(tmp_path: Path, missing: int) -> None:
     decam(tmp_path / "a.fits", 1)
@@ -370,7 +386,7 @@ def test_a_truncated_file_leaves_a_flagged_hole(tmp_path: Path, missing: int) ->
         ds = quiet(str(tmp_path / "*.fits"))
         assert_array_equal(ds.background.sel(exposure=2, detector=1), [2001, 4001])
         return
-    with pytest.warns(FlatnormWarning, match=r"UNREADABLE: .*b\.fits"):
+    with pytest.warns(FlatnormWarning, match=r"flagged UNREADABLE: .*b\.fits \(2 A, 2 B: "):
         ds = measure(str(tmp_path / "*.fits"))
     assert (ds.quality.sel(exposure=1) == 0).all()
     cut = ds.sel(exposure=2)
