@@ -98,10 +98,13 @@ class Cards:
             end += _CARD
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            text = _clean(self._text[at:end])
             try:
-                value = Card.fromstring(_clean(self._text[at:end])).value
-            except VerifyError as error:
-                raise CardError(" ".join(str(error).split())) from error
+                value = Card.fromstring(text).value
+            except (VerifyError, ValueError) as error:
+                key, _, rest = text[:_CARD].partition("=")
+                msg = f"{key.strip()} is {rest.strip()}: neither a number nor a text in quotes"
+                raise CardError(msg) from error
         return None if type(value).__name__ == "Undefined" else value
 
 

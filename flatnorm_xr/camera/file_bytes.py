@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -21,6 +22,14 @@ _UNPACK = 1 << 14
 
 _MOST_PACKED = 1100
 """A byte of gzip unpacks to 1032 at most."""
+
+_GZIP = b"\x1f\x8b"
+
+_MEMBER = re.compile(rb"\x1f\x8b\x08[\x00-\x1f]", re.DOTALL)
+"""How a member of a gzip file begins; another one is none."""
+
+_SAME_LENGTH = 45 << 32
+"""Bytes by which two files of whole FITS blocks differ at least if gzip, which counts modulo 2**32, has one length."""
 
 
 class Unreadable(Exception):  # noqa: N818 - a state of the file, which becomes a flag
@@ -92,7 +101,7 @@ class FileBytes:
             raise Unreadable(msg)
         self.check_unchanged()
         magic = os.pread(self._fd, 6, 0)
-        self._gzip = magic.startswith(b"\x1f\x8b")
+        self._gzip = magic.startswith(_GZIP)
         self._open_stream = _unpacker(magic)
 
     @property
@@ -137,9 +146,25 @@ class FileBytes:
         """Whether the file is known to end at an offset, without unpacking what lies before it."""
         if not self.packed:
             return offset >= self.stamp.size
-        # gzip's last word is the length before packing; what was cut off ends in any word but that.
+        # gzip's last word is the length of the last member; what was cut off ends in any word but that.
         tail = os.pread(self._fd, 4, max(self.stamp.size - 4, 0)) if self._gzip else b""
-        return int.from_bytes(tail, "little") == offset % (1 << 32) if tail else False
+        if not tail or int.from_bytes(tail, "little") != offset % (1 << 32):
+            return False
+        return self.stamp.size * _MOST_PACKED < _SAME_LENGTH and not self._has_members()
+
+    def _has_members(self) -> bool:
+        """Whether a gzip file may consist of several members; that none begins after the first is certain."""
+        seen, offset = b"", 1
+        while block := os.pread(self._fd, _SKIP, offset):
+            if _MEMBER.search(seen + block):
+                return True
+            seen, offset = (seen + block)[-3:], offset + len(block)
+        return False
+
+    @property
+    def leftover(self) -> str:
+        """Empty, or what is said of bytes behind the packed part of a file that was read to its end."""
+        return str(getattr(self._stream, "leftover", ""))
 
     def check_holds(self, offset: int, length: int) -> None:
         """Raise Unreadable if the file is too small for so many bytes at an offset, before memory is taken for them."""
@@ -226,6 +251,7 @@ class _Gunzip:
     def __init__(self, raw: IO[bytes]) -> None:
         self._raw = raw
         self._input = b""
+        self.leftover = ""
         self._open_member()
 
     def _open_member(self) -> None:
@@ -242,11 +268,8 @@ class _Gunzip:
         parts: list[bytes] = []
         while count > 0:
             self._input = self._input or self._raw.read(_UNPACK)
-            if self._unpack.eof:
-                self._input = self._input.lstrip(b"\0")  # members may be padded
-                if not self._input:
-                    break
-                self._open_member()
+            if self._unpack.eof and not self._begin_next():
+                break
             if not self._input:
                 if any(parts):
                     break
@@ -257,9 +280,21 @@ class _Gunzip:
             self._input = self._unpack.unused_data if self._unpack.eof else self._unpack.unconsumed_tail
         return b"".join(parts)
 
+    def _begin_next(self) -> bool:
+        """Go to the next member, if there is one: members may be padded, and anything may follow the last."""
+        self._input = self._input.lstrip(b"\0")
+        while len(self._input) < len(_GZIP) and (more := self._raw.read(_UNPACK)):
+            self._input = (self._input + more).lstrip(b"\0")
+        if not self._input.startswith(_GZIP):
+            if self._input:
+                self.leftover = "bytes that are not gzip follow what is packed; the file may lack its end"
+            return False
+        self._open_member()
+        return True
+
 
 def _unpacker(magic: bytes) -> Callable[[IO[bytes]], Any] | None:
-    if magic.startswith(b"\x1f\x8b"):
+    if magic.startswith(_GZIP):
         return _Gunzip
     if magic.startswith(b"BZh"):
         import bz2

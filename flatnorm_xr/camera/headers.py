@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any, NamedTuple
 from flatnorm_xr.camera.cards import CardError, Cards
 from flatnorm_xr.camera.file_bytes import FileBytes, FileStamp, Unreadable
 from flatnorm_xr.camera.files import check_regular, why_absent
-from flatnorm_xr.camera.image_place import ImagePlace, data_length, find_place, image_shape
+from flatnorm_xr.camera.image_place import ImagePlace, beyond_reason, data_length, find_place, image_shape
 from flatnorm_xr.errors import ReadError
 
 __all__ = ["FileHeaders", "HduHeader", "HeaderSpan", "header_spans", "read_headers"]
@@ -20,6 +21,9 @@ _FPACK_NAME = "COMPRESSED_IMAGE"
 """What compressors write into EXTNAME, before the image's own name if it has one."""
 
 _BLOCK, _CARD, _END = 2880, 80, b"END     "
+
+_KEYWORD = re.compile(rb"([A-Z0-9_-]{1,8}) *= ")
+"""What a header may begin with, though it should not."""
 
 _FIRST_READ = 5 * _BLOCK
 """Bytes read of each header at first: 180 cards; most headers are shorter."""
@@ -176,6 +180,7 @@ def read_headers(path: str | Path) -> FileHeaders:
             stamp, packed = source.stamp, source.packed
             for one in _hdus(source):
                 found.append(one)
+            damage = source.leftover
     except Unreadable as error:
         damage = str(error)
     places = {place.hdu: place for _, place in found if place is not None}
@@ -223,6 +228,9 @@ def header_spans(source: FileBytes) -> Iterator[HeaderSpan]:
             raise Unreadable(msg) from error
         yield HeaderSpan(cards, header_offset, offset, length)
         header_offset = offset + -(-length // _BLOCK) * _BLOCK
+        if why := beyond_reason(length):
+            msg = f"HDU {index}: {why}"
+            raise Unreadable(msg)
         if not source.packed and header_offset > source.stamp.size:
             msg = "the file ends within its last HDU"
             raise Unreadable(msg)
@@ -249,7 +257,10 @@ def _hdus(source: FileBytes) -> Iterator[tuple[Cards, ImagePlace | None]]:
 def _read_cards(source: FileBytes, offset: int, first: bytes, index: int) -> tuple[Cards, int]:
     """Cards of the header at an offset, of which the first bytes were read already, and where its data begin."""
     if not first.startswith(b"XTENSION" if index else b"SIMPLE  "):
+        card = _KEYWORD.match(first)
         msg = "what follows the last HDU cannot be read" if index else "it does not begin with the card SIMPLE"
+        if index and card:
+            msg = f"HDU {index} begins with the card {card[1].decode()}, not with XTENSION"
         raise Unreadable(msg)
     raw, searched = first, 0
     while (end := _find_end(raw, searched)) < 0:

@@ -5,13 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import isfinite
-from typing import Any
+from typing import Any, overload
 
 from flatnorm_xr.camera.cards import CardError
 
 __all__ = ["ImagePlace", "TileTable", "find_place"]
 
 _BITPIX = (8, 16, 32, 64, -32, -64)
+
+_MOST = 1 << 62
+"""What no size reaches."""
+
+_REASON = 1 << 40
+"""Bytes of one HDU that no camera writes."""
+
+_LONGEST_TEXT = 40
+"""Characters of a value that a message shows: a text may go on over any number of cards."""
 
 _DIGITS = 20
 """Of a DATASUM at most: it has ten, and Python turns no text of thousands of them into a number."""
@@ -39,6 +48,8 @@ class TileTable:
         ZDITHER0: where the dithering begins.
     blank : int or None
         ZBLANK, else BLANK: the integer that means "no value", of floats that were rounded too.
+    scale, zero : float or None
+        ZSCALE and ZZERO as cards, which hold for all tiles; None where they are columns, or absent.
     """
 
     row_length: int
@@ -51,6 +62,8 @@ class TileTable:
     dither: str = "NO_DITHER"
     seed: int = 0
     blank: int | None = None
+    scale: float | None = None
+    zero: float | None = None
 
 
 @dataclass(frozen=True)
@@ -112,22 +125,24 @@ def data_length(cards: Any) -> int:
         A size or type that cannot be.
     """
     axes = [_whole(cards, f"NAXIS{n + 1}") for n in range(_whole(cards, "NAXIS", most=999))]
-    bitpix = cards.get("BITPIX")
-    if bitpix not in _BITPIX:
-        msg = f"BITPIX is {bitpix!r}"
-        raise CardError(msg)
+    bitpix = _bitpix(cards, "BITPIX")
     if not axes:
         return 0
     if len(axes) > 1 and axes[0] == 0 and cards.get("GROUPS") is True:
         axes = axes[1:]
     pixels = 1
     for axis in axes:
-        pixels *= axis
+        pixels = min(pixels * axis, _MOST)  # of 999 axes the product has more digits than Python prints
     length: int = abs(bitpix) // 8 * _whole(cards, "GCOUNT", 1) * (_whole(cards, "PCOUNT", 0) + pixels)
-    if length >= 1 << 62:
-        msg = f"NAXISn and PCOUNT make {length} bytes"
+    if length >= _MOST:
+        msg = f"NAXISn and PCOUNT make more than {_MOST} bytes"
         raise CardError(msg)
     return length
+
+
+def beyond_reason(length: int) -> str:
+    """Say that no data unit is so long: it is the header that is wrong, not the file that ends early."""
+    return f"its header says that {length} bytes follow, which cannot be" if length > _REASON else ""
 
 
 def image_shape(cards: Any) -> tuple[int, ...]:
@@ -168,11 +183,11 @@ def find_place(cards: Any, *, hdu: int, header_offset: int, offset: int, length:
 
 def _storage(cards: Any, shape: tuple[int, int], length: int) -> dict[str, Any]:
     compressed = cards.get("ZIMAGE") is True
-    bitpix = cards.get("ZBITPIX" if compressed else "BITPIX")
-    if bitpix not in _BITPIX:
-        msg = f"{'ZBITPIX' if compressed else 'BITPIX'} is {bitpix!r}"
-        raise CardError(msg)
-    if not compressed and length < shape[0] * shape[1] * abs(bitpix) // 8:
+    bitpix = _bitpix(cards, "ZBITPIX" if compressed else "BITPIX")
+    needed = length if compressed else shape[0] * shape[1] * abs(bitpix) // 8
+    if why := beyond_reason(needed):
+        raise CardError(why)
+    if length < needed:
         msg = f"{length} bytes for {shape[1]} x {shape[0]} pixels"
         raise CardError(msg)
     found: dict[str, Any] = {
@@ -182,8 +197,25 @@ def _storage(cards: Any, shape: tuple[int, int], length: int) -> dict[str, Any]:
         "blank": _blank(cards, compressed) if bitpix > 0 else None,
     }
     if compressed:
-        found |= {"compression": str(cards.get("ZCMPTYPE", "")).strip(), "tiles": _tiles(cards, shape)}
+        tiles = _tiles(cards, shape)
+        _check_columns(tiles, bitpix)
+        found |= {"compression": str(cards.get("ZCMPTYPE", "")).strip(), "tiles": tiles}
     return found
+
+
+def _check_columns(tiles: TileTable, bitpix: int) -> None:
+    """Refuse a table without what is needed, or with what would be passed over."""
+    msg = ""
+    if "COMPRESSED_DATA" not in tiles.columns:
+        msg = "its table has no column COMPRESSED_DATA"
+    elif bitpix > 0 and "ZBLANK" in tiles.columns:
+        msg = "its table of integers has a column ZBLANK, which is known as a card only"
+    elif bitpix < 0 and ("ZSCALE" in tiles.columns or tiles.scale is not None) != (
+        "ZZERO" in tiles.columns or tiles.zero is not None
+    ):
+        msg = "it has only one of ZSCALE and ZZERO"
+    if msg:
+        raise CardError(msg)
 
 
 def _blank(cards: Any, compressed: bool) -> int | None:
@@ -192,7 +224,7 @@ def _blank(cards: Any, compressed: bool) -> int | None:
     if value is None:
         return None
     if not isinstance(value, int) or isinstance(value, bool):
-        msg = f"BLANK is {value!r}"
+        msg = f"BLANK is {_shown(value)}"
         raise CardError(msg)
     return value
 
@@ -214,7 +246,7 @@ def _datasum(cards: Any) -> int | None:
     if not text:
         return None
     if not (text.isdecimal() and len(text) <= _DIGITS and int(text) < 1 << 32):
-        msg = f"DATASUM is {text!r}"
+        msg = f"DATASUM is {_shown(text)}"
         raise CardError(msg)
     return int(text)
 
@@ -243,12 +275,13 @@ def _tiles(cards: Any, shape: tuple[int, int]) -> TileTable:
         raise CardError(msg)
     block, size = options.get("BLOCKSIZE", 32), options.get("BYTEPIX", 4)
     if not (isinstance(block, int) and isinstance(size, int) and 0 < block <= 1 << 16 and size in (1, 2, 4, 8)):
-        msg = f"BLOCKSIZE is {block!r}, BYTEPIX is {size!r}"
+        msg = f"BLOCKSIZE is {_shown(block)}, BYTEPIX is {_shown(size)}"
         raise CardError(msg)
     heap = _whole(cards, "THEAP", row_length * rows)
     dither = str(cards.get("ZQUANTIZ") or "NO_DITHER").strip()
     seed = _whole(cards, "ZDITHER0", 0)
-    return TileTable(row_length, rows, heap, columns, tile, block, size, dither, seed, _blank(cards, True))
+    scale, zero = (None if key in columns else _real(cards, key, None) for key in ("ZSCALE", "ZZERO"))
+    return TileTable(row_length, rows, heap, columns, tile, block, size, dither, seed, _blank(cards, True), scale, zero)
 
 
 _FIELD = {"L": 1, "X": 1, "B": 1, "A": 1, "I": 2, "J": 4, "E": 4, "K": 8, "D": 8, "C": 8, "M": 16, "P": 8, "Q": 16}
@@ -258,25 +291,47 @@ def _field_bytes(form: str) -> int:
     digits = form[: len(form) - len(form.lstrip("0123456789"))]
     kind = form[len(digits) : len(digits) + 1]
     if kind not in _FIELD or len(digits) > 9:
-        msg = f"a table column of format {form!r}"
+        msg = f"a table column of format {_shown(form)}"
         raise CardError(msg)
     count = int(digits or 1)
     return -(-count // 8) if kind == "X" else count * _FIELD[kind]
 
 
-def _whole(cards: Any, key: str, default: int | None = None, *, most: int = 1 << 62) -> int:
-    value = cards.get(key, default)
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= most:
-        msg = f"there is no card {key}" if value is None else f"{key} is {value!r}"
+def _bitpix(cards: Any, key: str) -> int:
+    value = cards.get(key)
+    if value not in _BITPIX or not isinstance(value, int):
+        msg = f"{key} is {_shown(value)}"
         raise CardError(msg)
     return value
 
 
-def _real(cards: Any, key: str, default: float) -> float:
+def _shown(value: Any) -> str:
+    """Write a value as Python does; of a long text the beginning."""
+    text = repr(value)
+    return text if len(text) <= _LONGEST_TEXT else text[:_LONGEST_TEXT] + "..."
+
+
+def _whole(cards: Any, key: str, default: int | None = None, *, most: int = _MOST) -> int:
+    value = cards.get(key, default)
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= most:
+        msg = f"there is no card {key}" if value is None else f"{key} is {_shown(value)}"
+        raise CardError(msg)
+    return value
+
+
+@overload
+def _real(cards: Any, key: str, default: float) -> float: ...
+
+
+@overload
+def _real(cards: Any, key: str, default: None) -> float | None: ...
+
+
+def _real(cards: Any, key: str, default: float | None) -> float | None:
     value = cards.get(key)
     if value is None:
         return default
     if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
-        msg = f"{key} is {value!r}"
+        msg = f"{key} is {_shown(value)}"
         raise CardError(msg)
     return float(value)

@@ -88,6 +88,9 @@ def decompress(
         raise Unreadable(msg)
     if _is_ours(place, table):
         return _undo(place, table, stored, empty)
+    if place.bitpix < 0 and (table.scale is not None or table.zero is not None):
+        msg = "ZSCALE and ZZERO are cards and not columns, which is known of Rice and gzip in their usual forms only"
+        raise Unreadable(msg)
     image = _by_astropy(stored[: place.length], header())
     if image.shape != place.shape or image.dtype.itemsize * 8 != abs(place.bitpix):
         msg = f"decompressed it is {image.shape[::-1]} of {image.dtype}"
@@ -114,7 +117,9 @@ def _is_ours(place: ImagePlace, table: TileTable) -> bool:
 
 def _is_rounded(place: ImagePlace, table: TileTable) -> bool:
     """Whether floats were rounded to integers before compression."""
-    return place.bitpix < 0 and {"ZSCALE", "ZZERO"} <= set(table.columns) and table.bytes == 4
+    scale = "ZSCALE" in table.columns or table.scale is not None
+    zero = "ZZERO" in table.columns or table.zero is not None
+    return place.bitpix < 0 and scale and zero and table.bytes == 4
 
 
 def _kind(table: TileTable, column: str) -> str:
@@ -142,17 +147,14 @@ def _undo(place: ImagePlace, table: TileTable, stored: Bytes, empty: Callable[[i
     else:
         _gunzip_tiles(place, table, tiles, stored, codes)
     if rounded:
-        scales, zeros = (_numbers(table, name, ">f8", stored) for name in ("ZSCALE", "ZZERO"))
-        blank = _NO_BLANK if table.blank is None else table.blank
-        in_table = "ZBLANK" in table.columns
-        blanks = _numbers(table, "ZBLANK", ">i4", stored) if in_table else np.full(table.rows, blank)
+        blank = table.blank if table.blank is not None and abs(table.blank) < _NO_BLANK else _NO_BLANK
         restore_floats(
             codes,
             image,
             tile=table.shape,
-            scales=scales,
-            zeros=zeros,
-            blanks=blanks.astype(np.int64),
+            scales=_numbers(table, "ZSCALE", ">f8", stored, otherwise=table.scale),
+            zeros=_numbers(table, "ZZERO", ">f8", stored, otherwise=table.zero),
+            blanks=_numbers(table, "ZBLANK", ">i4", stored, otherwise=blank).astype(np.int64),
             dither=table.dither,
             seed=table.seed,
         )
@@ -172,8 +174,10 @@ def _part(image: Array, table: TileTable, tile: int) -> Array:
     return image[top:bottom, left:right]
 
 
-def _numbers(table: TileTable, column: str, dtype: str, stored: Bytes) -> Array:
-    """Values of a column of the table, native."""
+def _numbers(table: TileTable, column: str, dtype: str, stored: Bytes, *, otherwise: float | None) -> Array:
+    """Values of a column of the table, native; where there is no such column, what its card has for all tiles."""
+    if column not in table.columns:
+        return np.full(table.rows, otherwise)
     offset = table.columns[column][1]
     cells = stored[: table.rows * table.row_length].reshape(table.rows, table.row_length)
     found = np.ascontiguousarray(cells[:, offset : offset + np.dtype(dtype).itemsize]).view(dtype)[:, 0]

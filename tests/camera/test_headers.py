@@ -86,6 +86,12 @@ def test_a_card_that_cannot_be_parsed(card: str) -> None:
         Cards(card.ljust(80).encode())["KEY"]
 
 
+@pytest.mark.parametrize("value", ["NaN", "INF", "2.0x7y 3", "r band"])
+def test_what_is_wrong_with_a_card_is_said_of_its_value(value: str) -> None:
+    with pytest.raises(CardError, match=f"^BZERO is {value}: neither a number nor a text in quotes$"):
+        Cards(f"BZERO   = {value:>20}".ljust(80).encode())["BZERO"]
+
+
 def test_bytes_that_are_no_text() -> None:
     cards = Cards(b"KEY     = 'r\xe9\n\x1b[31m'".ljust(80) + b"NUL     = 'r\0\0\0'".ljust(80) + b"\xff" * 80)
     assert (cards["KEY"], cards["NUL"]) == ("r???[31m", "r")
@@ -144,7 +150,11 @@ def with_card(path: Path, card: str, hdu: int) -> Path:
         ("BITPIX  =", "HDU 4: BITPIX is None"),
         ("PCOUNT  =                   -1", "HDU 4: PCOUNT is -1"),
         ("PCOUNT  =  9999999999999999999", "HDU 4: PCOUNT is 9999999999999999999"),
-        ("PCOUNT  =     4000000000000000", "the file ends within its last HDU"),
+        ("PCOUNT  =           4000000000", "the file ends within its last HDU"),
+        (
+            "PCOUNT  =     4000000000000000",
+            r"HDU 4: its header says that 40{13}\d\d bytes follow, which cannot be",
+        ),
         ("NAXIS2  =  4000000000000000000", "HDU 4: NAXISn and PCOUNT make"),
         ("ZNAXIS1 =                    x", "HDU 4: .*ZNAXIS1"),
         ("END     x", ""),
@@ -168,6 +178,41 @@ def test_a_file_whose_first_header_lies(tmp_path: Path) -> None:
         with pytest.raises(ReadError, match=r"a\.fits: not a readable FITS file") as error:
             read_headers(path)
         assert "\n" not in str(error.value)
+
+
+def test_a_header_of_more_axes_than_can_be_multiplied(tmp_path: Path) -> None:
+    """The product of 999 sizes has more digits than Python writes out; an axis of none makes it none."""
+    cards = {"XTENSION": "'IMAGE   '", "BITPIX": 16, "NAXIS": 999} | {f"NAXIS{n}": 10**18 for n in range(1, 1000)}
+    primary = fits.PrimaryHDU(np.ones((4, 4), "i2"))
+    for last, damage in ((10**18, "HDU 1: NAXISn and PCOUNT make more than 4611686018427387904 bytes"), (0, "")):
+        cards["NAXIS999"] = last
+        header = "".join(f"{key:8s}= {value:>20}".ljust(80) for key, value in cards.items()) + "END".ljust(80)
+        primary.writeto(tmp_path / "a.fits", overwrite=True)
+        with (tmp_path / "a.fits").open("ab") as stream:
+            stream.write(header.ljust(-(-len(header) // 2880) * 2880).encode())
+        headers = read_headers(tmp_path / "a.fits")
+        assert (sorted(headers.places), headers.damage) == ([0], damage)
+
+
+def test_a_value_that_makes_no_sense_is_shown_in_part(tmp_path: Path) -> None:
+    header = fits.Header([("BLANK", "long " * 1000)])
+    fits.PrimaryHDU(np.ones((4, 4), "i2")).writeto(tmp_path / "a.fits")
+    content = (tmp_path / "a.fits").read_bytes()
+    cards = content[: content.index(b"END     ")] + header.tostring(padding=False, endcard=True).encode()
+    (tmp_path / "a.fits").write_bytes(cards.ljust(-(-len(cards) // 2880) * 2880) + content[2880:])
+    (place,) = read_headers(tmp_path / "a.fits").places.values()
+    assert place.fault.startswith("BLANK is 'long long")
+    assert len(place.fault) < 60
+
+
+def test_a_header_whose_cards_are_in_another_order(file: Path) -> None:
+    content = file.read_bytes()
+    start = content.index(b"XTENSION=")
+    file.write_bytes(
+        content[:start] + content[start + 80 : start + 160] + content[start : start + 80] + content[start + 160 :]
+    )
+    with pytest.raises(ReadError, match=r"HDU 1 begins with the card BITPIX, not with XTENSION"):
+        read_headers(file)
 
 
 def test_a_file_without_pixels(tmp_path: Path) -> None:

@@ -102,6 +102,64 @@ def test_a_gzip_file_of_several_members(tmp_path: Path) -> None:
         assert_array_equal(values(words(3)), image_of("u2") + 2)
 
 
+@pytest.mark.parametrize("last", [1, 2, 3])
+def test_a_last_gzip_member_as_long_as_some_hdus(tmp_path: Path, last: int) -> None:
+    """A gzip file ends in the length of its last member, which says nothing of the members before."""
+    path = write(tmp_path / "a.fits", image_of("u2"))
+    content = path.read_bytes()
+    end = read_headers(path).places[last].header_offset
+    (tmp_path / "a.gz").write_bytes(gzip.compress(content[:-end]) + gzip.compress(content[-end:]))
+    headers = read_headers(tmp_path / "a.gz")
+    assert (sorted(headers.places), headers.damage) == ([1, 2, 3], "")
+    with open_words(headers) as words:
+        for n in headers.places:
+            assert_array_equal(values(words(n)), image_of("u2") + n - 1)
+
+
+def test_the_end_of_a_gzip_file_of_one_member_is_known_without_unpacking(tmp_path: Path) -> None:
+    content = write(tmp_path / "a.fits", image_of("u2"), compression="RICE_1").read_bytes()
+    packed = gzip.compress(content)
+    for data, known in ((packed, True), (packed + packed, False), (packed + bytes(4), False), (packed[:-1], False)):
+        (tmp_path / "a.gz").write_bytes(data)
+        with FileBytes(str(tmp_path / "a.gz")) as source:
+            assert source.holds_nothing_after(len(content)) == known
+            assert not source.holds_nothing_after(len(content) - 2880)
+
+
+def test_the_beginning_of_a_gzip_member_is_found_wherever_it_lies(tmp_path: Path) -> None:
+    """Also across the borders of what is searched at once."""
+    content, last = bytes(2880), gzip.compress(bytes(2880))
+    for padding in range(5):
+        first = gzip.compress(content)
+        (tmp_path / "a.gz").write_bytes(first + bytes((1 << 20) - len(first) - padding) + last)
+        with FileBytes(str(tmp_path / "a.gz")) as source:
+            assert not source.holds_nothing_after(2880)
+            assert source.read(2880, 2880) == content
+
+
+@pytest.mark.parametrize("rest", [b"garbage", b"\0\0x", b"\x1f", bytes(1 << 15) + b"\x1fx", b"x" * (1 << 15)])
+def test_what_follows_a_gzip_file_costs_none_of_its_images(tmp_path: Path, rest: bytes) -> None:
+    """The checksum of what was packed is right, as gunzip finds; but a member of the file may be gone."""
+    content = write(tmp_path / "a.fits", image_of("u2")).read_bytes()
+    (tmp_path / "a.gz").write_bytes(gzip.compress(content) + rest)
+    headers = read_headers(tmp_path / "a.gz")
+    assert headers.damage == "bytes that are not gzip follow what is packed; the file may lack its end"
+    with open_words(headers) as words:
+        for n in (3, 1, 2):
+            assert_array_equal(values(words(n)), image_of("u2") + n - 1)
+
+
+def test_a_gzip_member_that_is_damaged_is_not_what_follows_a_file(tmp_path: Path) -> None:
+    content = write(tmp_path / "a.fits", np.tile(image_of("u2"), (9, 9))).read_bytes()
+    end = len(content) // 2
+    last = bytearray(gzip.compress(content[end:]))
+    last[40] ^= 4
+    (tmp_path / "a.gz").write_bytes(gzip.compress(content[:end]) + last)
+    headers = read_headers(tmp_path / "a.gz")
+    with pytest.raises(Unreadable, match="Error -3"), open_words(headers) as words:
+        words(1)
+
+
 def test_scale_zero_and_blank_are_told_not_applied(tmp_path: Path) -> None:
     path = write(tmp_path / "a.fits", image_of("i2"), BSCALE=0.5, BZERO=-3.0, BLANK=-99)
     with open_words(read_headers(path)) as words:
@@ -215,6 +273,19 @@ def test_one_card_that_makes_no_sense_is_one_hole(tmp_path: Path, key: str, card
             words(3)
         with pytest.raises(Unreadable, match="no image in HDU 9"):
             words(9)
+
+
+def test_of_a_header_that_lies_the_file_is_not_blamed(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.fits", image_of("i2"))
+    content = path.read_bytes()
+    start = content.rindex(b"NAXIS1  =")
+    path.write_bytes(content[:start] + b"NAXIS1  =        1000000000000".ljust(80) + content[start + 80 :])
+    headers = read_headers(path)
+    assert headers.damage == "HDU 3: its header says that 60000000000000 bytes follow, which cannot be"
+    with open_words(headers) as words:
+        assert_array_equal(values(words(2)), image_of("i2") + 1)
+        with pytest.raises(Unreadable, match="its header says that 60000000000000 bytes follow, which cannot be"):
+            words(3)
 
 
 @pytest.mark.parametrize("pack", [gzip, bz2, lzma], ids=["gz", "bz2", "xz"])
