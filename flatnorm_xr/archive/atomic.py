@@ -6,12 +6,15 @@ import contextlib
 import errno
 import os
 import secrets
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from flatnorm_xr.errors import FlatnormError
 
-__all__ = ["claim_file", "flush", "whole_file"]
+__all__ = ["claim_file", "flush", "sweep", "whole_file"]
+
+_DAY = 86_400
 
 _NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL, errno.EACCES}
 
@@ -22,7 +25,7 @@ def whole_file(path: str | os.PathLike[str], *, overwrite: bool = False, caller:
 
     The target is never seen half written: a reader, another writer, a full disk or a killed process finds the file
     that was there before, or the whole new one. A killed process may leave the temporary file
-    (``.flatnorm-*.part``).
+    (``.flatnorm-*.part``), which a later write to the folder removes when it is a day old.
 
     Parameters
     ----------
@@ -69,6 +72,15 @@ def whole_file(path: str | os.PathLike[str], *, overwrite: bool = False, caller:
     # Some network file systems refuse to flush a folder; the file is whole either way.
     with contextlib.suppress(OSError):
         flush(target.parent)
+    sweep(target.parent)
+
+
+def sweep(folder: Path) -> None:
+    """Delete what writers left behind in a folder who were killed more than a day ago."""
+    for path in folder.glob(".flatnorm-*.part"):
+        with contextlib.suppress(OSError):
+            if time.time() - path.stat().st_mtime > _DAY:
+                path.unlink()
 
 
 def claim_file(path: Path, content: bytes) -> bool:

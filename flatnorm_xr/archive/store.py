@@ -7,14 +7,13 @@ import hashlib
 import os
 import re
 import secrets
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
 import xarray as xr
 
-from flatnorm_xr.archive.atomic import flush
+from flatnorm_xr.archive.atomic import flush, sweep
 from flatnorm_xr.archive.digest import DIGEST, content_digest
 from flatnorm_xr.archive.locks import held
 from flatnorm_xr.archive.netcdf import write_unprotected
@@ -33,7 +32,6 @@ _SMALL = 2048
 
 _BLOCK = 1 << 20
 
-_DAY = 86_400
 
 _PATIENCE = 600.0
 """Seconds that writing a run may take before its writer is taken for stopped."""
@@ -123,10 +121,7 @@ class Store:
     def sweep(self) -> None:
         """Delete what writers left behind who were killed more than a day ago."""
         for folder in ("incoming", "records"):
-            for path in (self.root / folder).glob(".flatnorm-*.part"):
-                with contextlib.suppress(OSError):
-                    if time.time() - path.stat().st_mtime > _DAY:
-                        path.unlink()
+            sweep(self.root / folder)
 
     def _files(self) -> Iterator[tuple[str, str]]:
         """Names of folder and file of all that lies among the runs; the folder is "" for what lies beside folders."""

@@ -6,6 +6,7 @@ import os
 import random
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +59,18 @@ def test_killed_while_saving(tmp_path):
         assert child.returncode == -9
         if target.exists():
             np.testing.assert_array_equal(netcdf.open(target).background, expected)
+
+
+def test_what_a_killed_process_left_is_removed_when_it_is_a_day_old(tmp_path):
+    for name, age in (
+        (".flatnorm-0123456789ab.part", 90_000),
+        (".flatnorm-ba9876543210.part", 3_600),
+        ("a.part", 90_000),
+    ):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (time.time() - age, time.time() - age))
+    netcdf.save(levels(), tmp_path / "run.nc")
+    assert sorted(os.listdir(tmp_path)) == [".flatnorm-ba9876543210.part", "a.part", "run.nc"]
 
 
 STEPS = {"write": (xr.Dataset, "to_netcdf"), "flush": (atomic, "flush"), "link": (os, "link"), "open": (os, "open")}
