@@ -104,13 +104,27 @@ class ImageStore(Generic[Kept]):
         wanted: Sequence[Key],
         make: Callable[[Sequence[Key]], Iterable[Kept]],
     ) -> dict[Key, Kept]:
-        """Make what is not there, keep what fits of it, and give what is asked for; in the memory of one more image."""
+        """Make what is not there, keep what fits of it, and give what is asked for; in the memory of one more image.
+
+        Nothing is given to others before all was made: that a packed file is damaged shows at its end.
+        """
         lacking = [key for key in dict.fromkeys(wanted) if key not in shelf.images]
-        found = {}
-        for key, image in zip(lacking, make(lacking), strict=True):
-            self._keep(shelf, key, image)
-            if key in keys:
-                found[key] = image
+        found: dict[Key, Kept] = {}
+        fitting: dict[Key, Kept] = {}
+        taken = 0
+        try:
+            for key, image in zip(lacking, make(lacking), strict=True):
+                if room := self._find_room(shelf, image):
+                    fitting[key], taken = image, taken + room
+                if key in keys:
+                    found[key] = image
+        except BaseException:
+            with self._lock:
+                shelf.nbytes -= taken
+                shelf.full = False  # others may have found no room for this
+            raise
+        shelf.images |= fitting
+        shelf.full = shelf.full or len(fitting) < len(lacking)
         return found
 
     def forget(self, owner: Hashable) -> None:
@@ -118,17 +132,17 @@ class ImageStore(Generic[Kept]):
         with self._lock:
             self._shelves.pop(owner, None)
 
-    def _keep(self, shelf: _Shelf[Kept], key: Hashable, image: Kept) -> None:
+    def _find_room(self, shelf: _Shelf[Kept], image: Kept) -> int:
+        """Take room for an image, if need be that of other owners; give its bytes, or 0 where there is no room."""
         size = _OVERHEAD + self._size(image)
         with self._lock:
             if shelf.nbytes + size > self.limit:
-                shelf.full = True
-                return
+                return 0
             others = [owner for owner, other in self._shelves.items() if other is not shelf]
             while others and self.nbytes + size > self.limit:
                 del self._shelves[others.pop(0)]
-            shelf.images[key] = image
             shelf.nbytes += size
+        return size
 
 
 def kept_images(

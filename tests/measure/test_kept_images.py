@@ -105,6 +105,28 @@ def test_what_cannot_be_made_is_tried_again() -> None:
     assert held.get([1], Maker(), owner="mask") == ["image 1"]
 
 
+def test_nobody_is_given_what_may_yet_prove_damaged() -> None:
+    """A file that is packed shows at its end only that what came before was wrong."""
+    held, others = store(2.5), Maker()
+    held.get([9], Maker(), owner="other")
+    before = held.nbytes
+
+    def fail_late(keys: Sequence[int]) -> Iterator[str]:
+        for key in keys:
+            yield f"damaged {key}"
+        assert held.get([2], others, owner="bias") == ["image 2"]
+        reason = "no"
+        raise CameraError(reason)
+
+    with pytest.raises(CameraError):
+        held.get([1, 2], fail_late, owner="bias")
+    assert held.nbytes <= before
+    assert held.get([1, 2], others, owner="bias") == ["image 1", "image 2"]
+    assert others.made == [2, 1, 2]
+    assert held.get([1, 2], others, owner="bias") == ["image 1", "image 2"]
+    assert others.made == [2, 1, 2]
+
+
 def test_every_process_has_a_store_of_its_own() -> None:
     with pytest.raises(TypeError):
         pickle.dumps(store(1))
