@@ -21,7 +21,7 @@ from flatnorm_xr.measure.clipping import (
 )
 from flatnorm_xr.measure.layout import rows_of, widened
 from flatnorm_xr.measure.parts import Array, Part, corrected_pixels, holds_float32
-from flatnorm_xr.measure.scan import Edges, Scanned, gather_between, gather_outside, scan, sum_within
+from flatnorm_xr.measure.scan import Edges, Scanned, first_within, gather_between, gather_outside, scan, sum_within
 
 __all__ = ["measure_floats"]
 
@@ -121,7 +121,8 @@ def _edges(sample: Array, size: int, options: Options, dtype: np.dtype[Any]) -> 
     slack = BRACKET * np.sqrt(sample.size * rank * (1 - rank))
     low = ordered[np.floor(rank * (sample.size - 1) - slack).astype(np.intp)]
     high = ordered[np.ceil(rank * (sample.size - 1) + slack).astype(np.intp)]
-    brackets = np.column_stack([low, np.nextafter(high, dtype.type(np.inf))])
+    with np.errstate(over="ignore"):
+        brackets = np.column_stack([low, np.nextafter(high, dtype.type(np.inf))])
     return Edges(core, centre, brackets, low < high)
 
 
@@ -131,7 +132,9 @@ def _core(ordered: Array, options: Options, dtype: np.dtype[Any]) -> tuple[float
     statistics(_Listed(ordered), options, bounds)
     low, high = max(low for low, _ in bounds), min(high for _, high in bounds)
     margin = 0.0 if math.isinf(high - low) else MARGIN / math.sqrt(ordered.size) * (high - low) / 2
-    return float(dtype.type(low + margin)), float(dtype.type(high - margin))
+    # Bounds beyond float32 become infinite, which is what they are to its pixels.
+    with np.errstate(over="ignore"):
+        return float(dtype.type(low + margin)), float(dtype.type(high - margin))
 
 
 def _good(parts: Sequence[Part], scanned: Sequence[Scanned], k: int, edges: Edges, kept: Array) -> Good:
@@ -140,7 +143,7 @@ def _good(parts: Sequence[Part], scanned: Sequence[Scanned], k: int, edges: Edge
         return _Listed(kept)
     return _Bracketed(
         sum(one.good for one in scanned),
-        sum(one.sums[k] for one in scanned),
+        [sum(each) for each in zip(*(one.sums[k].tolist() for one in scanned), strict=True)],
         sum(one.below[k] for one in scanned),
         edges,
         kept,
@@ -183,13 +186,29 @@ class _Listed:
         return interpolate(self.size, value_at.__getitem__)
 
     def moments(self, low: float, high: float, /) -> Statistics:
-        centre = low + (high - low) / 2
-        if not math.isfinite(centre):
-            centre = float(self.value[0])
-        found, is_exact = moments_about(centre, *sum_within(self.value, low, high, centre))
+        middle = low + (high - low) / 2
+        found, is_exact = self._about(middle, low, high) if math.isfinite(middle) else (NOTHING, False)
         if not is_exact:
-            found, _ = moments_about(found.level, *sum_within(self.value, low, high, found.level))
-        return found
+            # Far from all pixels, as the middle of wide bounds may be, the mean cancels with the rest; it does not
+            # about one of them.
+            found, is_exact = self._about(first_within(self.value, low, high), low, high)
+        if not is_exact:
+            found, is_exact = self._about(found.level, low, high)
+        return found if is_exact else self._scaled_moments(low, high)
+
+    def _about(self, centre: float, low: float, high: float) -> tuple[Statistics, bool]:
+        return moments_about(centre, *sum_within(self.value, low, high, centre))
+
+    def _scaled_moments(self, low: float, high: float) -> Statistics:
+        """Moments of pixels whose squares are beyond float64, in units of a power of two."""
+        values = self.value.astype(np.float64)
+        inside = values[(values >= low) & (values <= high)]
+        unit = math.ldexp(0.5, math.frexp(float(np.abs(inside).max()))[1])
+        scaled = _Listed(inside / unit)
+        found, is_exact = scaled._about(float(scaled.value[0]), *ALL_VALUES)
+        if not is_exact:
+            found, _ = scaled._about(found.level, *ALL_VALUES)
+        return Statistics(found.level * unit, found.sigma * unit, found.counts)
 
 
 @dataclass
@@ -200,7 +219,7 @@ class _Bracketed:
     """
 
     size: int
-    sums: Array
+    sums: Sequence[float]
     below: Array
     edges: Edges
     kept: Array
@@ -241,5 +260,5 @@ class _Bracketed:
                 self._outside = outside[: gather_outside(self.kept, core, outside)]
             more = sum_within(self._outside, low, high, centre)
             counts, first, second = counts + more[0], first + more[1], second + more[2]
-        found, is_exact = moments_about(centre, int(counts), float(first), float(second))
+        found, is_exact = moments_about(centre, int(counts), first, second)
         return found if is_exact else self._listed().moments(low, high)

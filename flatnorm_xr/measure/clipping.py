@@ -122,17 +122,24 @@ def between_ranks(number: int) -> list[tuple[int, int, float]]:
 def interpolate(number: int, value_at: Callable[[int], float]) -> tuple[float, float, float]:
     """Quartiles of so many pixels from the value at each rank."""
     pairs = [(value_at(low), value_at(high), part) for low, high, part in between_ranks(number)]
-    first, median, third = (low + (high - low) * part for low, high, part in pairs)
+    first, median, third = (_between(low, high, part) for low, high, part in pairs)
     return first, median, third
+
+
+def _between(low: float, high: float, part: float) -> float:
+    step = high - low
+    # The step from the lowest float64 to the highest is none.
+    return low + step * part if math.isfinite(step) else low * (1 - part) + high * part
 
 
 def moments_about(centre: float, counts: int, first: float, second: float) -> tuple[Statistics, bool]:
     """Mean and sigma from sums of distances to a centre, and of their squares.
 
-    The flag tells whether they are good to the last digits, or the centre was so far from the mean that they cancelled.
+    The flag tells whether they are good to the last digits, or the centre was so far from the mean that they cancelled,
+    or the squares were beyond float64.
     """
     if counts == 0:
         return NOTHING, True
     squares = second - first * first / counts
     sigma = math.sqrt(max(squares, 0.0) / (counts - 1)) if counts > 1 else math.nan
-    return Statistics(centre + first / counts, sigma, counts), not first * first / counts > 100 * squares
+    return Statistics(centre + first / counts, sigma, counts), first * first / counts <= 100 * squares < math.inf

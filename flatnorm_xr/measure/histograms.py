@@ -193,8 +193,11 @@ def _saturated(part: Part, scale: _Scale) -> _Run:
     if part.limit == math.inf or not math.isfinite(part.zero + part.scale):
         return NO_PLACE
     if part.scale >= 0:
-        return _Run(bisect_left(range(first, last + 1), True, key=reaches) + first, last)
-    return _Run(first, bisect_left(range(first, last + 1), True, key=lambda place: not reaches(place)) + first - 1)
+        run = _Run(bisect_left(range(first, last + 1), True, key=reaches) + first, last)
+    else:
+        run = _Run(first, bisect_left(range(first, last + 1), True, key=lambda place: not reaches(place)) + first - 1)
+    # An empty run may end one beyond what 32 bits hold.
+    return run if run.first <= run.last else NO_PLACE
 
 
 def _blank(part: Part, scale: _Scale) -> _Run:

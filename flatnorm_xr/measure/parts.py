@@ -97,11 +97,13 @@ def corrected_pixels(part: Part) -> tuple[Array, Booleans]:
         values = part.words.astype(np.float32)
     else:
         values = raw_values(part)
-        if part.offset is not None:
-            values -= part.offset[:, np.newaxis]
-        if part.bias is not None:
-            values -= part.bias
-        values *= part.gain
+        # What overflows has no finite value, and so does not count.
+        with np.errstate(over="ignore", invalid="ignore"):
+            if part.offset is not None:
+                values -= part.offset[:, np.newaxis]
+            if part.bias is not None:
+                values -= part.bias
+            values *= part.gain
         if _is_on_grid_of_halves(part):
             values = values.astype(np.float32)
     bad |= ~np.isfinite(values)
@@ -111,9 +113,10 @@ def corrected_pixels(part: Part) -> tuple[Array, Booleans]:
 def raw_values(part: Part) -> Array:
     """Raw values in adu of all words, in float64; what is saturated, bad or blank is not looked at."""
     values = part.words.astype(np.float64)
-    if part.scale != 1:
-        values *= part.scale
-    values += part.zero
+    with np.errstate(over="ignore", invalid="ignore"):
+        if part.scale != 1:
+            values *= part.scale
+        values += part.zero
     return values
 
 

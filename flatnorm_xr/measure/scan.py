@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +12,7 @@ from flatnorm_xr.compiled import compiled
 from flatnorm_xr.measure.layout import Bits, Rows, bits_of, flags_of, no_rows, plain, rows_of, turn_words
 from flatnorm_xr.measure.parts import Array, Booleans, Part, blank_word
 
-__all__ = ["Edges", "Scanned", "gather_between", "gather_outside", "scan", "sum_within"]
+__all__ = ["Edges", "Scanned", "first_within", "gather_between", "gather_outside", "scan", "sum_within"]
 
 # Pixels that are corrected, counted and summed together; they stay in the first cache.
 BLOCK = 2048
@@ -112,7 +113,9 @@ def scan(part: Part, sets: list[Edges], kept: Array) -> Scanned:
     sums, below = np.zeros((len(sets), 3)), np.zeros(wanted.brackets.shape, np.int64)
     found = _Found(kept, np.zeros(1, np.int64), sums, below)
     correction = None if kept.dtype == np.float32 else _correction(part)
-    good, saturated = _scan(part.words.shape, bits, flags_of(part.bad), float(part.limit), correction, wanted, found)
+    # What is not finite is not saturated, whatever the limit.
+    limit = max(float(part.limit), -sys.float_info.max)
+    good, saturated = _scan(part.words.shape, bits, flags_of(part.bad), limit, correction, wanted, found)
     return Scanned(good, saturated, kept[: found.number[0]], sums, below)
 
 
@@ -399,6 +402,16 @@ def gather_outside(values: Array, core: Array, kept: Array) -> int:
         _flag_outside(block, core, flags)
         _keep_few(block, flags, kept, number)
     return int(number[0])
+
+
+@compiled()
+def first_within(values: Array, low: float, high: float) -> float:
+    """First value in [low, high], NaN if there is none."""
+    for i in range(values.size):
+        value = np.float64(values[i])
+        if value >= low and value <= high:
+            return float(value)
+    return math.nan
 
 
 @compiled(reorder=True)

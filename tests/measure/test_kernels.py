@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import subprocess
 import sys
@@ -217,6 +218,64 @@ def test_trap_sum_of_squares_does_not_cancel_when_the_first_pixel_is_far_off(dty
     pixels[0] = -1e9
     assert_allclose(clipped_statistics(pixels).sigma, 1.0, rtol=1e-5)
     assert_allclose(clipped_statistics(pixels, statistic="mean").sigma, pixels.std(ddof=1), rtol=1e-12)
+
+
+def with_sentinels(dtype, size, sentinel, share=0.005):
+    rng = np.random.default_rng(16)
+    pixels = rng.normal(10_000, 100, size).astype(dtype)
+    pixels[rng.random(size) < 0.01] = 30_000
+    pixels[rng.random(size) < share] = sentinel
+    return pixels
+
+
+HUGE = [("f4", huge) for huge in (1e15, 1e25, 1e30, 3.4028235e38)]
+HUGE += [("f8", huge) for huge in (1e40, 1e150, 1e160, 1e300, np.finfo("f8").max)]
+
+
+@pytest.mark.parametrize("size", [10_000, 60_000])
+@pytest.mark.parametrize(("dtype", "huge"), HUGE)
+def test_trap_how_far_off_a_sentinel_is_does_not_matter(reference, dtype, huge, size):
+    masked = np.random.default_rng(17).random(size) < 0.1
+    for statistic, bad, sign in itertools.product(("meanclip", "sigmaclip"), (None, masked), (1, -1)):
+        near = with_sentinels(dtype, size, sign * 1e7)
+        expected = clipped_statistics(near, bad, statistic=statistic)
+        assert_same(expected, reference(near, bad, statistic=statistic)[0])
+        assert_same(clipped_statistics(with_sentinels(dtype, size, sign * huge), bad, statistic=statistic), expected)
+
+
+@pytest.mark.parametrize("share", [0.01, 0.1, 0.5])
+@pytest.mark.parametrize("statistic", STATISTICS)
+def test_pixels_near_the_ends_of_float64_scale_as_others_do(statistic, share):
+    # A power of two rounds nothing; squares and sums of such pixels, and the distance of two, are beyond float64.
+    for size in (5, 1001, 60_000):
+        pixels = with_sentinels("f8", size, -1e7, share) * 2.0**-24
+        level, sigma, counts = clipped_statistics(pixels, statistic=statistic)
+        for factor in (2.0**520, 2.0**1023, -(2.0**1023)):
+            expected = level * factor, sigma * abs(factor), counts
+            assert_allclose(clipped_statistics(pixels * factor, statistic=statistic), expected, rtol=1e-12)
+
+
+def test_the_middle_of_the_ends_of_float64_is_zero():
+    ends = np.array([-1, 1]) * np.finfo("f8").max
+    assert clipped_statistics(ends, statistic="median")[::2] == (0.0, 2)
+    assert clipped_statistics(ends, statistic="mean")[::2] == (0.0, 2)
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_brackets_and_bounds_reach_the_largest_pixel_there_can_be(dtype):
+    largest = float(np.finfo(dtype).max)
+    pixels = with_sentinels(dtype, 60_000, largest, share=0.6)
+    assert clipped_statistics(pixels, statistic="median").level == largest
+    for statistic in STATISTICS:
+        assert clipped_statistics(pixels, statistic=statistic).counts == pixels.size
+
+
+@pytest.mark.parametrize("outlier", [1.0, 1e9, 1e30])
+def test_equal_pixels_have_no_scatter_once_an_outlier_is_clipped(outlier):
+    for size in (100, 60_000):
+        pixels = np.full(size, 0.1)
+        pixels[7] = outlier
+        assert clipped_statistics(pixels, statistic="sigmaclip") == (0.1, 0.0, size - 1)
 
 
 @pytest.mark.parametrize("dtype", ["u2", ">i2", "i4", ">f4", "f8"])

@@ -15,6 +15,7 @@ from flatnorm_xr import FlatnormError
 from flatnorm_xr.measure import brackets, histograms, kernels, scan
 from flatnorm_xr.measure.clipping import STATISTICS
 from flatnorm_xr.measure.kernels import Part, clipped_statistics, corrected_pixels, measure_parts
+from flatnorm_xr.measure.parts import saturated_pixels
 
 
 def values_of(part):
@@ -300,6 +301,33 @@ def test_saturated_pixels_are_counted_though_they_be_bad_but_not_blank():
         measured = measure_parts([Part(words.astype(dtype), limit=90, bad=bad, blank=blank)])
         assert measured.saturated == ((4,) if blank is None else (3,))
         assert measured.whole[::2] == (10.0, 1)
+
+
+@pytest.mark.parametrize("dtype", ["u2", "i2", ">i4", "u4", "f4"])
+@pytest.mark.parametrize(("scale", "limit"), [(1.0, 1e10), (-1.0, 1e10), (2.0, 1e20)])
+def test_a_limit_beyond_every_word_saturates_none(dtype, scale, limit):
+    words = np.arange(50_000).reshape(200, 250).astype(dtype)
+    part = Part(words, scale=scale, limit=limit, bad=np.zeros(words.shape, bool))
+    measured = measure_parts([part], statistic="mean")
+    assert measured.saturated == (0,)
+    assert measured.whole.counts == words.size
+    assert not corrected_pixels(part)[1].any()
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_infinite_pixels_are_not_saturated_whatever_the_limit(dtype):
+    for limit in (-math.inf, -5.0, 1.0):
+        part = Part(np.array([[-np.inf, np.nan, np.inf, 2.0]], dtype), limit=limit)
+        assert measure_parts([part]).saturated == (np.count_nonzero(saturated_pixels(part)),) == (1,)
+
+
+def test_pixels_that_a_correction_makes_infinite_do_not_count():
+    words = np.full((200, 250), 1000.0)
+    words[::20] = 1.7e308
+    for part in (Part(words, gain=1.6), Part(words, scale=3.0), Part(words, zero=1e308), Part(-words, bias=words)):
+        measured = measure_parts([part], statistic="median")
+        assert measured.whole.counts == words.size * 19 // 20
+        assert_array_equal(corrected_pixels(part)[1], np.abs(words) > 1e300)
 
 
 def test_threads_measure_what_one_does():
