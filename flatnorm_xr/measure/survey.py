@@ -95,7 +95,7 @@ def _describe_all(paths: Sequence[str], given: Profile | None, strict: bool, pro
         except FlatnormError as error:
             failed.append((error, headers.path))
     if failed:
-        _leave_out(failed, of=len(paths), strict=strict or not files)
+        _leave_out(failed, of=len(paths), strict=strict, some=bool(files))
     unknown = [file.path for file in files if file.rule == UNRECOGNISED]
     if unknown:
         warn(
@@ -105,13 +105,13 @@ def _describe_all(paths: Sequence[str], given: Profile | None, strict: bool, pro
     return files
 
 
-def _leave_out(failed: Sequence[tuple[FlatnormError, str]], *, of: int, strict: bool) -> None:
+def _leave_out(failed: Sequence[tuple[FlatnormError, str]], *, of: int, strict: bool, some: bool) -> None:
     told = by_text((str(error), path) for error, path in failed)
     said = offenders(with_paths(text, members) for text, members in told.items())
-    if not strict:
+    if some and not strict:
         warn(f"measure: left out {len(failed)} of {of} files: {said}")
         return
-    msg = f"measure: {said}; without strict=True such files are left out, unless all are such"
+    msg = f"measure: {said}{'; without strict=True such files are left out' if some else ''}"
     raise (ReadError if all(isinstance(error, ReadError) for error, _ in failed) else CameraError)(msg)
 
 
