@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +65,96 @@ def test_floats_as_fitsio_wrote_them(
         assert_array_equal(words_of(path), fitsio.read(path, ext=1))
         with fits.open(path) as hdus:
             assert_array_equal(words_of(path), hdus[1].data)
+
+
+CONSTANTS = {"ZSCALE": 0.25, "ZZERO": 104.5, "ZBLANK": -2147483648}
+
+
+def with_constants(path: Path, *, cards: Collection[str] = (), absent: Collection[str] = ()) -> Path:
+    """Give all tiles of HDU 1 the same constants: in the columns, or in cards, the columns being named otherwise."""
+    place = read_headers(path).places[1]
+    content = path.read_bytes()
+    header, data = content[place.header_offset : place.offset], bytearray(content[place.offset :])
+    assert place.tiles is not None
+    for name in CONSTANTS.keys() & place.tiles.columns.keys():
+        form, offset = place.tiles.columns[name]
+        value = np.array(CONSTANTS[name], {"D": ">f8", "J": ">i4"}[form.lstrip("1")]).tobytes()
+        for begin in range(offset, place.tiles.rows * place.tiles.row_length, place.tiles.row_length):
+            data[begin : begin + len(value)] = value
+    for name in (*cards, *absent):
+        header = header.replace(f"'{name:8s}'".encode(), b"'OTHER   '")
+        if (at := header.find(f"{name:8s}= ".encode())) >= 0:
+            header = header[:at] + b" " * 80 + header[at + 80 :]
+    added = "".join(f"{name:8s}= {CONSTANTS[name]:>20}".ljust(80) for name in cards).encode()
+    at = header.rindex(b"END     ")
+    header = (header[:at] + added + header[at:].rstrip()).ljust(-(-(at + len(added) + 3) // 2880) * 2880)
+    path.write_bytes(content[: place.header_offset] + header + data)
+    return path
+
+
+@pytest.mark.parametrize("cards", [["ZSCALE", "ZZERO"], ["ZSCALE"], ["ZZERO"], ["ZSCALE", "ZZERO", "ZBLANK"]])
+@pytest.mark.parametrize("dither", [-1, 1, 2])
+@pytest.mark.parametrize("compression", ["RICE_1", "GZIP_2"])
+def test_a_column_of_one_value_may_be_a_card(
+    words_of: WordsOf, tmp_path: Path, compression: str, dither: int, cards: list[str]
+) -> None:
+    image = np.random.default_rng(7).normal(100, 10, (20, 31))
+    image[3, 3] = np.nan
+    options = {"compression_type": compression, "quantize_method": dither, "tile_shape": (7, 10)}
+    fits.CompImageHDU(image, **options).writeto(tmp_path / "a.fits")
+    expected = words_of(with_constants(tmp_path / "a.fits"))
+    assert (expected != image).sum() > 500
+    assert_array_equal(np.isnan(expected), np.isnan(image))
+    assert_array_equal(words_of(with_constants(tmp_path / "a.fits", cards=cards)), expected)
+
+
+@pytest.mark.parametrize("compression", ["RICE_1", "GZIP_1", "HCOMPRESS_1"])
+def test_a_scale_that_would_be_passed_over_is_refused(words_of: WordsOf, tmp_path: Path, compression: str) -> None:
+    image = np.random.default_rng(7).normal(100, 10, (20, 31)).astype("f4")
+    options = {"compression_type": compression, "tile_shape": (20, 31), "quantize_level": 4}
+
+    def write(**how: Any) -> Path:
+        fits.CompImageHDU(image, **options).writeto(tmp_path / "a.fits", overwrite=True)
+        return with_constants(tmp_path / "a.fits", **how)
+
+    for how in ({"absent": ["ZZERO"]}, {"absent": ["ZSCALE"]}, {"cards": ["ZSCALE"], "absent": ["ZZERO"]}):
+        with pytest.raises(Unreadable, match=r"^it has only one of ZSCALE and ZZERO$"):
+            words_of(write(**how))
+    if compression == "HCOMPRESS_1":
+        with pytest.raises(Unreadable, match=r"^ZSCALE and ZZERO are cards and not columns"):
+            words_of(write(cards=["ZSCALE", "ZZERO"]))
+
+
+def test_a_blank_that_no_code_can_be_is_none(
+    words_of: WordsOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = np.random.default_rng(7).normal(100, 10, (20, 31)).astype("f4")
+    fits.CompImageHDU(image).writeto(tmp_path / "a.fits")
+    expected = words_of(with_constants(tmp_path / "a.fits"))
+    monkeypatch.setitem(CONSTANTS, "ZBLANK", int("9" * 40))
+    assert_array_equal(words_of(with_constants(tmp_path / "a.fits", cards=["ZBLANK"])), expected)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({b"'COMPRESSED_DATA'": b"'COMPRESSED_ELSE'"}, "its table has no column COMPRESSED_DATA"),
+        (
+            {b"ZBITPIX =                  -32": b"ZBITPIX =                   32", b"'ZSCALE  '": b"'ZBLANK  '"},
+            "its table of integers has a column ZBLANK, which is known as a card only",
+        ),
+    ],
+)
+def test_tables_of_other_columns(words_of: WordsOf, tmp_path: Path, changes: dict[bytes, bytes], reason: str) -> None:
+    image = np.random.default_rng(7).normal(100, 10, (20, 31)).astype("f4")
+    fits.CompImageHDU(image).writeto(tmp_path / "a.fits")
+    content = (tmp_path / "a.fits").read_bytes()
+    for old, new in changes.items():
+        assert old in content
+        content = content.replace(old, new)
+    (tmp_path / "a.fits").write_bytes(content)
+    with pytest.raises(Unreadable, match=f"^{reason}$"):
+        words_of(tmp_path / "a.fits")
 
 
 @pytest.mark.parametrize("compression", ["GZIP_1", "GZIP_2"])
