@@ -243,6 +243,15 @@ def test_trap_how_far_off_a_sentinel_is_does_not_matter(reference, dtype, huge, 
         assert_same(clipped_statistics(with_sentinels(dtype, size, sign * huge), bad, statistic=statistic), expected)
 
 
+@pytest.mark.parametrize(("dtype", "huge"), HUGE)
+def test_trap_nor_does_it_where_the_sample_foretold_too_wide_a_clip(dtype, huge, monkeypatch):
+    pixels = {value: with_sentinels(dtype, 60_000, value) for value in (1e7, huge, -huge)}
+    expected = clipped_statistics(pixels[1e7], statistic="sigmaclip")
+    monkeypatch.setattr(brackets, "_core", lambda *_: (-huge, huge))
+    for one in pixels.values():
+        assert_same(clipped_statistics(one, statistic="sigmaclip"), expected)
+
+
 @pytest.mark.parametrize("share", [0.01, 0.1, 0.5])
 @pytest.mark.parametrize("statistic", STATISTICS)
 def test_pixels_near_the_ends_of_float64_scale_as_others_do(statistic, share):
