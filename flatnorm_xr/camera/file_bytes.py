@@ -26,10 +26,10 @@ _MOST_PACKED = 1100
 _GZIP = b"\x1f\x8b"
 
 _MEMBER = re.compile(rb"\x1f\x8b\x08[\x00-\x1f]", re.DOTALL)
-"""How a member of a gzip file begins; another one is none."""
+"""How every member of a gzip file begins; other bytes may happen to look like it."""
 
 _SAME_LENGTH = 45 << 32
-"""Bytes by which two files of whole FITS blocks differ at least if gzip, which counts modulo 2**32, has one length."""
+"""Two files of whole FITS blocks differ by so many bytes at least if gzip, which counts modulo 2**32, has one length."""
 
 
 class Unreadable(Exception):  # noqa: N818 - a state of the file, which becomes a flag
@@ -153,7 +153,7 @@ class FileBytes:
         return self.stamp.size * _MOST_PACKED < _SAME_LENGTH and not self._has_members()
 
     def _has_members(self) -> bool:
-        """Whether a gzip file may consist of several members; that none begins after the first is certain."""
+        """Whether a gzip file may consist of several members; where it says no, that is certain."""
         seen, offset = b"", 1
         while block := os.pread(self._fd, _SKIP, offset):
             if _MEMBER.search(seen + block):

@@ -23,7 +23,7 @@ _FPACK_NAME = "COMPRESSED_IMAGE"
 _BLOCK, _CARD, _END = 2880, 80, b"END     "
 
 _KEYWORD = re.compile(rb"([A-Z0-9_-]{1,8}) *= ")
-"""What a header may begin with, though it should not."""
+"""Beginning of any card that has a value."""
 
 _FIRST_READ = 5 * _BLOCK
 """Bytes read of each header at first: 180 cards; most headers are shorter."""
@@ -112,7 +112,8 @@ class FileHeaders:
     hdus : tuple of HduHeader
         In the file's order.
     damage : str
-        Empty, or what is wrong with the part that could not be read: the file ends early.
+        Empty, or what is wrong with the part that could not be read: the file ends early, or a header lies, or what
+        follows a gzip file is no gzip.
     places : dict of int to ImagePlace
         Where the pixels of each image lie.
     stamp : FileStamp or None

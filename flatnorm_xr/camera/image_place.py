@@ -190,10 +190,14 @@ def _storage(cards: Any, shape: tuple[int, int], length: int) -> dict[str, Any]:
     if length < needed:
         msg = f"{length} bytes for {shape[1]} x {shape[0]} pixels"
         raise CardError(msg)
+    scale = _real(cards, "BSCALE", 1.0)
+    if scale == 0:
+        msg = "BSCALE is 0, which makes all pixels one"
+        raise CardError(msg)
     found: dict[str, Any] = {
         "bitpix": bitpix,
         "zero": _real(cards, "BZERO", 0.0),
-        "scale": _real(cards, "BSCALE", 1.0),
+        "scale": scale,
         "blank": _blank(cards, compressed) if bitpix > 0 else None,
     }
     if compressed:

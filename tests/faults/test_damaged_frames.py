@@ -329,6 +329,27 @@ def measured(folder: Path, form: str, data: bytes, **options: Any) -> xr.Dataset
         return fx.measure(folder / "a.fits", camera=camera, progress=False, threads=1, **options)
 
 
+@pytest.mark.parametrize("form", ["gz", "amplifiers gz", "bias"])
+def test_what_follows_a_packed_file_costs_no_level_of_an_amplifier(tmp_path: Path, form: str) -> None:
+    """A detector may have lost amplifiers that are HDUs of their own, if it was a part of the file before."""
+    expected = undamaged(form, tmp_path)
+    if "amplifiers" in form:
+        expected = {cell: value for cell, value in expected.items() if cell[0] == "background"}
+    (tmp_path / "a.fits").write_bytes(stored(form, content(form)) + b"garbage")
+    for verify in (False, True):
+        assert levels_of(tmp_path / "a.fits", form, verify=verify) == expected
+
+
+@pytest.mark.parametrize("form", ["gz", "amplifiers gz", "bias"])
+def test_gzip_members_of_any_length_are_one_file(tmp_path: Path, form: str) -> None:
+    data = content(form)
+    expected = undamaged(form, tmp_path)
+    for end in (1, 2880, len(data) // 2 // 2880 * 2880, len(data) // 2, data.rindex(b"XTENSION")):
+        for at in (end, len(data) - end):
+            (tmp_path / "a.fits").write_bytes(gzip.compress(data[:at]) + gzip.compress(data[at:]))
+            assert levels_of(tmp_path / "a.fits", form, verify=False) == expected
+
+
 def renamed(form: str, name: str) -> bytes:
     """Change one letter of EXTNAME in the first HDU of this name."""
     data = content(form)

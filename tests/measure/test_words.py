@@ -260,7 +260,13 @@ def test_images_before_the_end_of_a_cut_file_are_read(tmp_path: Path, form: str,
 
 @pytest.mark.parametrize(
     ("key", "card"),
-    [("BZERO", "BZERO   = 'much'"), ("BSCALE", "BSCALE  =                1E999"), ("BLANK", "BLANK   = 1.5")],
+    [
+        ("BZERO", "BZERO   = 'much'"),
+        ("BZERO", "BZERO   = NaN"),
+        ("BSCALE", "BSCALE  =                1E999"),
+        ("BSCALE", "BSCALE  =                  0.0"),
+        ("BLANK", "BLANK   = 1.5"),
+    ],
 )
 def test_one_card_that_makes_no_sense_is_one_hole(tmp_path: Path, key: str, card: str) -> None:
     path = write(tmp_path / "a.fits", image_of("i2"), BZERO=1.0, BSCALE=2.0, BLANK=7)
