@@ -29,7 +29,7 @@ _MEMBER = re.compile(rb"\x1f\x8b\x08[\x00-\x1f]", re.DOTALL)
 """How every member of a gzip file begins; other bytes may happen to look like it."""
 
 _SAME_LENGTH = 45 << 32
-"""Two files of whole FITS blocks differ by so many bytes at least if gzip, which counts modulo 2**32, has one length."""
+"""Files of whole FITS blocks differ by so many bytes or more where gzip, which counts modulo 2**32, has one length."""
 
 
 class Unreadable(Exception):  # noqa: N818 - a state of the file, which becomes a flag

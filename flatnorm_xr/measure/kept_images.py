@@ -110,7 +110,7 @@ class ImageStore(Generic[Kept]):
         """
         lacking = [key for key in dict.fromkeys(wanted) if key not in shelf.images]
         found: dict[Key, Kept] = {}
-        fitting: dict[Key, Kept] = {}
+        fitting: dict[Hashable, Kept] = {}
         taken = 0
         try:
             for key, image in zip(lacking, make(lacking), strict=True):
