@@ -205,9 +205,8 @@ class _Listed:
         inside = values[(values >= low) & (values <= high)]
         unit = math.ldexp(0.5, math.frexp(float(np.abs(inside).max()))[1])
         scaled = _Listed(inside / unit)
-        found, is_exact = scaled._about(float(scaled.value[0]), *ALL_VALUES)
-        if not is_exact:
-            found, _ = scaled._about(found.level, *ALL_VALUES)
+        rough, _ = scaled._about(float(scaled.value[0]), *ALL_VALUES)
+        found, _ = scaled._about(rough.level, *ALL_VALUES)
         return Statistics(found.level * unit, found.sigma * unit, found.counts)
 
 
