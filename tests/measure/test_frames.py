@@ -364,22 +364,6 @@ def test_a_bias_file_is_read_once(tmp_path: Path, name: str, dtype: str) -> None
         next(bias.images(detector, profile))[...] = 0
 
 
-def test_of_a_packed_bias_that_is_damaged_nothing_is_kept(tmp_path: Path) -> None:
-    """Its checksum is the last of it: asked for again, its images are again an error."""
-    plain = mask_or_bias(tmp_path / "bias.fits", trimmed_bias(), trimmed_bias()).read_bytes()
-    path = tmp_path / "bias.fits.gz"
-    content = bytearray(gzip.compress(plain + bytes(1 << 16)))
-    content[-8] ^= 1
-    path.write_bytes(content)
-    profile = load_profile("decam")
-    (detector,) = describe(read_headers(write(tmp_path / "a.fits", raw_image())), profile=profile).detectors
-    bias = load_reference(path, what="bias", detectors=[3, 4])
-    assert bias is not None
-    for number in (3, 4, 3):
-        with pytest.raises(ReadError, match=r"bias\.fits\.gz: cannot be read \(.*incorrect data check"):
-            list(bias.images(replace(detector, id=number), profile))
-
-
 def test_a_bias_is_forgotten_with_its_reference(tmp_path: Path) -> None:
     path = mask_or_bias(tmp_path / "bias.fits", trimmed_bias())
     before = BIASES.nbytes

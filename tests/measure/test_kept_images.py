@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import gzip
 import pickle
 import threading
 from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
 
+import numpy as np
 import pytest
 
+from flatnorm_xr.camera.file_bytes import Unreadable
+from flatnorm_xr.camera.headers import read_headers
 from flatnorm_xr.errors import CameraError
-from flatnorm_xr.measure.kept_images import ImageStore
+from flatnorm_xr.measure.kept_images import ImageStore, kept_images, read_images
 
 SIZE = 100_000
 
@@ -125,6 +131,28 @@ def test_nobody_is_given_what_may_yet_prove_damaged() -> None:
     assert others.made == [2, 1, 2]
     assert held.get([1, 2], others, owner="bias") == ["image 1", "image 2"]
     assert others.made == [2, 1, 2]
+
+
+def test_of_a_packed_file_that_is_damaged_nothing_is_kept(tmp_path: Path) -> None:
+    """Its checksum is the last of it: asked for again, its images are again an error."""
+    fits = pytest.importorskip("astropy.io.fits")
+    fits.HDUList([fits.PrimaryHDU(), *(fits.ImageHDU(np.full((4, 5), n, "i2")) for n in (1, 2))]).writeto(
+        tmp_path / "a.fits"
+    )
+    packed = bytearray(gzip.compress((tmp_path / "a.fits").read_bytes() + bytes(1 << 16)))
+    packed[-8] ^= 1
+    (tmp_path / "a.fits.gz").write_bytes(packed)
+    held = store(5)
+    for name in ("a.fits", "a.fits.gz"):
+        headers = read_headers(tmp_path / name)
+        read = partial(read_images, headers, convert=lambda _, raw: f"image {raw.words.max()}")
+        for hdu in (1, 2, 1):
+            if name == "a.fits":
+                assert kept_images(held, headers, [hdu], read, owner=name) == [f"image {hdu}"]
+            else:
+                with pytest.raises(Unreadable, match="incorrect data check"):
+                    kept_images(held, headers, [hdu], read, owner=name)
+    assert held.nbytes == 2 * (SIZE + 1000)
 
 
 def test_every_process_has_a_store_of_its_own() -> None:
