@@ -134,10 +134,8 @@ def compare(paths: list[str], few: int, rounds: int, nbytes: int) -> None:
 
 def side_by_side(paths: list[str]) -> None:
     """Print how two threads compare with one, and two processes of a dask cluster, whose start is not counted."""
-    measuring: dict[str, Callable[[], object]] = {
-        "1 thread": partial(ours, paths, threads=1),
-        "2 threads": partial(ours, paths, threads=2),
-    }
+    taken = times({"1 thread": partial(ours, paths, threads=1), "2 threads": partial(ours, paths, threads=2)}, 3)
+    measuring: dict[str, Callable[[], object]] = {}
     with ExitStack() as clusters:
         distributed = installed("distributed")
         for workers, name in ((1, "1 process"), (2, "2 processes")) if distributed else ():
@@ -146,7 +144,7 @@ def side_by_side(paths: list[str]) -> None:
             )
             client = clusters.enter_context(distributed.Client(cluster))
             measuring[name] = partial(ours, paths, client=client)
-        taken = times(measuring, 3)
+        taken |= times(measuring, 3)
     for name, milliseconds in taken.items():
         print(f"  {name:30s}{milliseconds / len(paths):10.1f} ms an exposure, of {len(paths)}")
     for one, two in (("1 thread", "2 threads"), ("1 process", "2 processes")):

@@ -105,8 +105,8 @@ def measure(
         The active client of this process when not given, unless it is asynchronous; without one, threads of this
         process. Whoever does it, the numbers are the same. A worker that dies is dask's to replace.
     threads : int, optional
-        Number of files in flight at once, without a client: it bounds the memory. The number of cores, at most 8, when
-        not given.
+        Number of files in flight at once in this process, whatever client is active: it bounds the memory. Without a
+        client the number of cores, at most 8, when not given.
     resume : Dataset, optional
         Levels that an earlier call with the same keywords, profile, bias and mask gave. Files that it has, and that
         have the same size and time of change since, are not read again, unless something in them could not be read;
@@ -158,8 +158,7 @@ def measure(
         verify_checksum=verify_checksum,
         strict=strict,
     )
-    number = default_threads() if threads is None else check_count("threads", threads, of="files in flight", least=1)
-    work = Work(check_client(client), number, progress)
+    work = _work(client, threads, progress)
     if options.common_mask and resume is not None:
         msg = "measure: common_mask needs all exposures in one call, so resume cannot be given; leave one of them out"
         raise FlatnormError(msg)
@@ -201,6 +200,17 @@ def measure(
     _report_holes(levels, ds, options.strict)
     _warn_of_nothing(ds)
     return ds
+
+
+def _work(client: Client | None, threads: int | None, progress: bool) -> Work:
+    """Find out who does the work: threads of this process if their number is given, else a client if there is one."""
+    if threads is None:
+        return Work(check_client(client), default_threads(), progress)
+    number = check_count("threads", threads, of="files in flight", least=1)
+    if client is not None:
+        msg = "measure: client and threads both say who does the work; give one"
+        raise FlatnormError(msg)
+    return Work(None, number, progress)
 
 
 def _report_holes(levels: Sequence[FileLevels], ds: xr.Dataset, strict: bool) -> None:

@@ -121,6 +121,16 @@ def test_a_cluster_without_workers_is_not_waited_for_for_ever(cluster: Any, monk
         list(each_done(die, range(3), setting="n", client=client, lost=lambda item, why: why))
 
 
+def test_threads_that_are_asked_for_are_those_of_this_process(files: str, serial: xr.Dataset) -> None:
+    with (
+        distributed.LocalCluster(n_workers=0, dashboard_address=":0") as empty,
+        distributed.Client(empty) as client,
+    ):
+        assert measured(files, threads=2).identical(serial)
+        with pytest.raises(FlatnormError, match="client and threads both say who does the work; give one"):
+            measured(files, threads=2, client=client)
+
+
 def stop_scheduler(item: int, *, setting: str) -> str:
     """Close the cluster from within, at item 3."""
     if item == 3:
